@@ -1,0 +1,198 @@
+package hostmount
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"fuseless/guest/proc"
+	"fuseless/guest/proto"
+	"fuseless/magefiles/privilege"
+)
+
+// Replaced in tests.
+var (
+	systemConfFile = "/etc/davfs2/davfs2.conf"
+	checkRoot      = privilege.Check
+)
+
+// mount runs mount.davfs. Nothing of an earlier mount may be left.
+func mount(ctx context.Context, spec Spec) error {
+	program, err := privilege.LookPath("mount.davfs")
+	if err != nil {
+		return proto.Errorf(proto.Prerequisite, "mount.davfs is not installed").WithHint("install davfs2, or type: %s", gioCommand(spec))
+	}
+	if err := checkRoot(ctx); err != nil {
+		return needsRoot(err, spec)
+	}
+	sys := systemConf{group: "davfs2"}
+	if f, err := os.Open(systemConfFile); err == nil {
+		sys = parseSystemConf(f)
+		f.Close()
+	}
+	if sys.proxy != "" {
+		return proto.Errorf(proto.Mount, "davfs2 is set to send everything to the proxy %s", sys.proxy).
+			WithHint("add the line `use_proxy 0` to %s", systemConfFile)
+	}
+	cache, err := cacheDir(spec.Mountpoint)
+	if err != nil {
+		return err
+	}
+	if err := makeCache(ctx, cache, sys.group); err != nil {
+		return err
+	}
+	conf := confFile(spec)
+	if err := os.WriteFile(conf, []byte(davfsConf(spec, cache)), 0o600); err != nil {
+		return proto.Errorf(proto.Mount, "writing davfs2's configuration: %w", err)
+	}
+	defer os.Remove(conf) // it is read once, before mount.davfs returns
+
+	argv := davfsArgv(spec, conf, os.Getuid(), os.Getgid())
+	if os.Geteuid() != 0 {
+		// sudo may set a proxy of its own, from /etc/environment through PAM.
+		argv = append(append([]string{"env"}, noProxy...), argv...)
+		argv[len(noProxy)+1] = program
+	}
+	var stderr bytes.Buffer
+	err = privilege.Run(ctx, proc.Cmd{
+		Argv: argv, Env: noProxy, Stderr: &stderr,
+		Stdin: bytes.NewReader(append(bytes.Clone(spec.Password), '\n')),
+	})
+	words := strings.Join(strings.Fields(stderr.String()), " ")
+	switch {
+	case proto.CodeOf(err) == proto.Prerequisite:
+		return needsRoot(err, spec)
+	case ended(err):
+		return err
+	case err != nil:
+		return proto.Errorf(proto.Mount, "mounting %s on %s: %s: %w", spec.URL, spec.Mountpoint, words, err)
+	case strings.Contains(words, "mounting anyway"):
+		// The server did not answer; mount.davfs has mounted nothing, and is content.
+		return proto.Errorf(proto.Mount, "mounting %s on %s: %s", spec.URL, spec.Mountpoint, words)
+	}
+	return nil
+}
+
+// unmount unmounts and ends the daemon, and then removes what they left. It
+// does the latter even where nothing is mounted: a run may have been killed in
+// between.
+//
+// It calls umount with -i, that is without umount.davfs, which passes the
+// mountpoint to a shell as root, in quotes that a ' in its name ends, and waits
+// three seconds at least. What it is for, the waiting, is done here.
+func unmount(ctx context.Context, spec Spec, mounted bool) (warning string, err error) {
+	for mounted {
+		err := umount(ctx, spec)
+		if err != nil && spec.Force {
+			err = privilege.Run(context.WithoutCancel(ctx), proc.Cmd{Argv: []string{"umount", "-i", "-l", "--", spec.Mountpoint}})
+		}
+		if _, mounted, _ = Mounted(spec.Mountpoint); !mounted {
+			break // by whomever
+		}
+		if err != nil {
+			return "", umountError(ctx, spec, err)
+		}
+	}
+	pids := daemons(spec.Mountpoint)
+	if err := awaitEnd(ctx, spec, pids); err != nil {
+		if !spec.Force {
+			return "", err
+		}
+		kill(ctx, pids)
+	}
+	removeStalePid(ctx, spec.Mountpoint)
+	_ = os.Remove(confFile(spec))
+	cache, err := cacheDir(spec.Mountpoint)
+	if err != nil {
+		return "", err
+	}
+	return settleCache(context.WithoutCancel(ctx), cache, spec.ReadOnly)
+}
+
+// umount hangs where the server does: it looks at the mounted folder first.
+func umount(ctx context.Context, spec Spec) error {
+	deadline := umountDeadline
+	if spec.Force {
+		deadline = forceDeadline
+	}
+	ctx, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	return privilege.Run(ctx, proc.Cmd{Argv: []string{"umount", "-i", "--", spec.Mountpoint}})
+}
+
+func umountError(ctx context.Context, spec Spec, err error) error {
+	switch {
+	case proto.CodeOf(err) == proto.Prerequisite:
+		return needsRoot(err, spec)
+	case ctx.Err() != nil:
+		return err
+	case ended(err):
+		return proto.Errorf(proto.Busy, "unmounting %s: the server behind it does not answer", spec.Mountpoint).
+			WithHint("start the server again, or unmount with force")
+	case strings.Contains(proc.Stderr(err), "target is busy"):
+		return proto.Errorf(proto.Busy, "%s is in use", spec.Mountpoint).
+			WithHint("close what is open there%s, or unmount with force", holders(spec.Mountpoint))
+	}
+	return proto.Errorf(proto.Mount, "unmounting %s: %w", spec.Mountpoint, err)
+}
+
+// awaitEnd waits for davfs2's daemons to end, which they do once everything is
+// uploaded. There is no event for the end of a process that is not ours and may
+// have no pid file yet, so it looks every 20 ms.
+func awaitEnd(ctx context.Context, spec Spec, pids []int) error {
+	deadline := daemonDeadline
+	if spec.ReadOnly && spec.Force {
+		deadline = time.Second // it has nothing to upload, and may be waiting for a dead server
+	}
+	if spec.ReadOnly || spec.Force {
+		var cancel func()
+		ctx, cancel = context.WithTimeout(ctx, deadline)
+		defer cancel()
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for _, pid := range pids {
+		for isDaemon(pid, spec.Mountpoint) {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return proto.Errorf(proto.Busy, "davfs2 (pid %d) is still at work for %s: %w", pid, spec.Mountpoint, ctx.Err()).
+					WithHint("it may be uploading; try again later, or unmount with force")
+			}
+		}
+	}
+	return nil
+}
+
+// kill ends davfs2's daemons: with SIGTERM, which lets them write their cache's
+// index, and then with SIGKILL.
+func kill(ctx context.Context, pids []int) {
+	for _, pid := range pids {
+		for _, signal := range []string{"-TERM", "-KILL"} {
+			if comm(pid) != daemonName {
+				break
+			}
+			_ = privilege.Run(context.WithoutCancel(ctx), proc.Cmd{Argv: []string{"kill", signal, strconv.Itoa(pid)}})
+			for range 100 {
+				if comm(pid) != daemonName || zombie(pid) {
+					break
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+		}
+	}
+}
+
+func confFile(spec Spec) string {
+	return filepath.Join(spec.RuntimeDir, "hostmount-"+key(spec.Mountpoint)+".conf")
+}
+
+// needsRoot is a refusal of root's rights with what to type instead.
+func needsRoot(err error, spec Spec) error {
+	return &proto.Error{Code: proto.Prerequisite, Message: "mounting by davfs2 needs root, and sudo asks for a password",
+		Hint: "allow sudo without a password for this, or type: " + gioCommand(spec), Err: err}
+}
