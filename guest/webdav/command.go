@@ -1,0 +1,101 @@
+package webdav
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"strconv"
+	"syscall"
+
+	"fuseless/guest/proto"
+)
+
+// Command is `webdav -root DIR -listen ADDR -credentials FILE [-read-only]`.
+// It prints "listening on HOST:PORT" on stdout once it accepts connections,
+// and serves until ctx ends. Errors are *proto.Error: Config for arguments and
+// credentials, Source for the root, Serve for the listening.
+func Command(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("webdav", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	root := flags.String("root", "", "the `folder` to serve")
+	listen := flags.String("listen", "", "the loopback `address`, HOST:PORT; port 0 chooses one")
+	file := flags.String("credentials", "", "a `file` (or /dev/fd/N) of mode 0600 with one line, user:password")
+	readOnly := flags.Bool("read-only", false, "refuse everything that writes")
+	if err := flags.Parse(args); err != nil {
+		return proto.Errorf(proto.Config, "webdav: %w", err)
+	}
+	switch {
+	case flags.NArg() > 0:
+		return proto.Errorf(proto.Config, "webdav: unexpected argument %q", flags.Arg(0))
+	case *root == "" || *listen == "" || *file == "":
+		return proto.Errorf(proto.Config, "webdav: -root, -listen and -credentials are needed")
+	}
+	if err := loopbackAddress(*listen); err != nil {
+		return err
+	}
+	user, password, err := readCredentials(*file)
+	if err != nil {
+		return err
+	}
+	dir, err := NewDir(*root)
+	if err != nil {
+		return proto.Errorf(proto.Source, "webdav: %w", err)
+	}
+	defer dir.Close()
+	logger := log.New(stderr, "", log.LstdFlags)
+	dir.OnHidden = func(folder string, n int) {
+		logger.Printf("webdav: %d entries of %q are not shown: special files, or links that lead nowhere, out of the root or in a circle", n, folder)
+	}
+	srv, err := New(dir, Options{User: user, Password: password, ReadOnly: *readOnly, Log: logger})
+	if err != nil {
+		return proto.Errorf(proto.Config, "%w", err)
+	}
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", *listen)
+	if err != nil {
+		return listenError(*listen, err)
+	}
+	// The kernel accepts from here on; what comes before Serve waits in its queue.
+	if _, err := fmt.Fprintf(stdout, "listening on %s\n", ln.Addr()); err != nil {
+		ln.Close()
+		return proto.Errorf(proto.Internal, "webdav: write the address: %w", err)
+	}
+	if err := srv.Serve(ctx, ln); err != nil {
+		return proto.Errorf(proto.Serve, "webdav: %w", err)
+	}
+	return nil
+}
+
+// loopbackAddress refuses what other machines could reach. A name would be
+// resolved, to whatever the resolver says, so only addresses are taken.
+func loopbackAddress(addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return proto.Errorf(proto.Config, "webdav: -listen %s: %w", addr, err).WithHint("use 127.0.0.1:PORT")
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return proto.Errorf(proto.Config, "webdav: -listen %s: %q is not a port", addr, port).
+			WithHint("ports go from 1 to 65535; 0 chooses one")
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		return proto.Errorf(proto.Config, "webdav: -listen %s: not a loopback address", addr).
+			WithHint("use 127.0.0.1:%s; nothing outside this machine may reach the decrypted files", port)
+	}
+	return nil
+}
+
+func listenError(addr string, err error) error {
+	e := proto.Errorf(proto.Serve, "webdav: %w", err)
+	_, port, _ := net.SplitHostPort(addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return e.WithHint("port %s is taken; choose another one, or stop what holds it (ss -ltnp shows it)", port)
+	case errors.Is(err, syscall.EACCES):
+		return e.WithHint("ports below 1024 are for root; choose a higher one")
+	}
+	return e
+}

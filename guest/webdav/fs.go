@@ -1,0 +1,63 @@
+package webdav
+
+import (
+	"context"
+	"io"
+	"io/fs"
+)
+
+// FS is what the server shows. Names are as in io/fs: "." is the root,
+// elements are separated by slashes, no element is empty, "." or "..". Unlike
+// in io/fs an element may hold any byte but NUL and the slash, as on Linux.
+//
+// An error that is fs.ErrNotExist becomes 404, so an implementation returns it
+// only for what is known not to exist: an I/O error must stay one. A server
+// calls the methods concurrently.
+type FS interface {
+	// Stat describes name, with symbolic links followed. It opens nothing.
+	Stat(ctx context.Context, name string) (fs.FileInfo, error)
+
+	// ReadDir describes all entries of a folder, sorted by name, or fails: a
+	// part of a listing would look like deleted files. It opens no file. An
+	// entry that is there and cannot be described is an Unknown.
+	ReadDir(ctx context.Context, name string) ([]fs.FileInfo, error)
+
+	// Open opens a regular file for reading.
+	Open(ctx context.Context, name string) (File, error)
+}
+
+// File is an open file. If it is an *os.File, the kernel copies it to the
+// socket (sendfile).
+type File interface {
+	io.ReadSeekCloser
+	Stat() (fs.FileInfo, error)
+}
+
+// Unknown is the FileInfo of an entry of which only the name is known.
+type Unknown interface {
+	fs.FileInfo
+	Err() error // why; never nil
+}
+
+// WriteFS is the writing half of a file system. It is not part of FS, since the view
+// of a backup has none.
+type WriteFS interface {
+	// OpenWrite begins to replace, or to create, the file name. Nothing is to
+	// be seen under name until Commit.
+	OpenWrite(ctx context.Context, name string) (Upload, error)
+	Mkdir(ctx context.Context, name string) error
+	// Remove removes name with all that is in it, but not what a symbolic link points to.
+	Remove(ctx context.Context, name string) error
+	// Rename replaces a file at newName, as rename(2) does.
+	Rename(ctx context.Context, oldName, newName string) error
+}
+
+// Upload is a file on its way. It ends with either Commit or Abort. A failed
+// Commit leaves nothing to abort, and the old file or, if only making the rename durable failed,
+// the new one: never a part.
+type Upload interface {
+	io.Writer
+	Stat() (fs.FileInfo, error)
+	Commit() error // durable on return
+	Abort()
+}

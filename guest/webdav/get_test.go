@@ -1,0 +1,239 @@
+package webdav
+
+import (
+	"bytes"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestGet(t *testing.T) {
+	s, root := serveDir(t, true)
+	data := strings.Repeat("0123456789", 100_000)
+	write(t, data, root, "f.bin")
+	write(t, "", root, "empty")
+	res := s.do("GET", "/f.bin", nil).want(t, 200)
+	if res.body != data || res.ContentLength != int64(len(data)) {
+		t.Errorf("%d bytes", len(res.body))
+	}
+	etag, date := res.Header.Get("ETag"), res.Header.Get("Last-Modified")
+	if head := s.do("HEAD", "/f.bin", nil).want(t, 200); head.ContentLength != int64(len(data)) || head.Header.Get("ETag") != etag {
+		t.Errorf("HEAD: %v", head.Header)
+	}
+	s.do("GET", "/f.bin", nil, "If-None-Match: "+etag).want(t, 304)
+	s.do("GET", "/f.bin", nil, "If-Modified-Since: "+date).want(t, 304)
+	s.do("GET", "/f.bin", nil, `If-Match: "other"`).want(t, 412)
+	if got := s.do("GET", "/f.bin", nil, "Range: bytes=999995-").want(t, 206).body; got != "56789" {
+		t.Errorf("range: %q", got)
+	}
+	if got := s.do("GET", "/f.bin", nil, "Range: bytes=3-4", "If-Range: "+date).want(t, 206).body; got != "34" {
+		t.Errorf("if-range: %q", got)
+	}
+	if got := s.do("GET", "/f.bin", nil, "Range: bytes=3-4", `If-Range: "old"`).want(t, 200).body; got != data {
+		t.Errorf("if-range that does not match: %d bytes", len(got))
+	}
+	if got := s.do("GET", "/f.bin", nil, "Range: bytes=1-2,10-11").want(t, 206).body; !strings.Contains(got, "\r\n12\r\n") || !strings.Contains(got, "\r\n01\r\n") {
+		t.Errorf("ranges: %q", got)
+	}
+	s.do("GET", "/f.bin", nil, "Range: bytes=9999999-").want(t, 416)
+	if got := s.do("GET", "/empty", nil).want(t, 200); got.body != "" || got.ContentLength != 0 {
+		t.Errorf("empty: %q", got.body)
+	}
+	s.do("GET", "/", nil).want(t, 405)
+	s.do("GET", "/f.bin/x", nil).want(t, 404)
+	s.do("GET", "/"+strings.Repeat("x", 300), nil).want(t, 404)
+}
+
+func TestNothingRunsInABrowser(t *testing.T) {
+	s, root := serveDir(t, true)
+	for name, attached := range map[string]bool{
+		"a.html": true, "a.HTM": true, "a.xhtml": true, "a.svg": true, "a.xml": true, "a.js": true, "a.mjs": true, "a.xsl": true, "a.pdf": true, "a.swf": true, "noextension": true,
+		"a.txt": false, "a.png": false, "a.jpg": false, "a.mp4": false,
+	} {
+		write(t, "<html><script>alert(1)</script>", root, name)
+		res := s.do("GET", "/"+name, nil).want(t, 200)
+		if got := res.Header.Get("Content-Disposition") == "attachment"; got != attached {
+			t.Errorf("%s (%s): attachment %v", name, res.Header.Get("Content-Type"), got)
+		}
+		if res.Header.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(res.Header.Get("Content-Security-Policy"), "sandbox") {
+			t.Errorf("%s: %v", name, res.Header)
+		}
+	}
+	if got := s.do("GET", "/noextension", nil).Header.Get("Content-Type"); got != "application/octet-stream" {
+		t.Errorf("type %s", got)
+	}
+}
+
+// faultyFile fails after so many bytes.
+type faultyFile struct {
+	File
+	left int
+	err  error
+}
+
+func (f *faultyFile) Read(p []byte) (int, error) {
+	if f.left == 0 {
+		return 0, f.err
+	}
+	n, err := f.File.Read(p[:min(len(p), f.left)])
+	f.left -= n
+	return n, err
+}
+
+func TestGetNeverEndsEarlyAsIfWhole(t *testing.T) {
+	root := t.TempDir()
+	data := strings.Repeat("x", 1<<20)
+	write(t, data, root, "f")
+	f := &fakeFS{Dir: newDir(t, root)}
+	s := serve(t, f, true)
+	failing := func(after int, fault error) {
+		f.set(faults{onOpen: func(_ string, g File) (File, error) { return &faultyFile{g, after, fault}, nil }})
+	}
+	failing(0, syscall.EIO)
+	s.do("GET", "/f", nil).want(t, 500)
+	s.do("GET", "/f", nil, "Range: bytes=10-20").want(t, 500)
+	s.do("GET", "/f", nil, "User-Agent: WebDAVFS/3.0.0").want(t, 507)
+	failing(0, io.EOF) // the file became shorter
+	s.do("GET", "/f", nil).want(t, 500)
+	for _, fault := range []error{syscall.EIO, io.EOF} {
+		for _, after := range []int{1, 511, 512, 600_000} {
+			failing(after, fault)
+			for _, headers := range [][]string{nil, {"Range: bytes=0-1000000"}, {"Range: bytes=0-9,10-1000000"}} {
+				req, _ := http.NewRequest("GET", s.URL+"/f", nil)
+				req.SetBasicAuth(testUser, testPassword)
+				for _, h := range headers {
+					req.Header.Set("Range", strings.TrimPrefix(h, "Range: "))
+				}
+				res, err := http.DefaultTransport.RoundTrip(req)
+				if err == nil { // else aborted before a byte left our buffers
+					_, err = io.Copy(io.Discard, res.Body)
+					res.Body.Close()
+				}
+				if err == nil {
+					t.Errorf("%v after %d bytes, %v: status %d, and all seems well", fault, after, headers, res.StatusCode)
+				}
+			}
+		}
+	}
+	f.set(faults{onOpen: func(string, File) (File, error) { return nil, syscall.EACCES }})
+	s.do("GET", "/f", nil).want(t, 403)
+	f.set(faults{onOpen: func(string, File) (File, error) { return nil, fs.ErrNotExist }})
+	s.do("GET", "/f", nil).want(t, 404)
+}
+
+func TestGetIsOfOneVersion(t *testing.T) {
+	root := t.TempDir()
+	write(t, "old", root, "f")
+	d := newDir(t, root)
+	// Replaced after it was described, before it is opened.
+	f := &fakeFS{Dir: d}
+	replaced := false
+	f.onOpen = func(name string, g File) (File, error) {
+		if replaced {
+			return g, nil
+		}
+		replaced = true
+		g.Close()
+		write(t, "newer", root, "g")
+		os.Rename(filepath.Join(root, "g"), filepath.Join(root, "f"))
+		return d.Open(t.Context(), name)
+	}
+	s := serve(t, f, true)
+	res := s.do("GET", "/f", nil).want(t, 200)
+	if res.body != "newer" || res.ContentLength != 5 {
+		t.Errorf("got %q", res.body)
+	}
+	// One that never stands still.
+	n := 0
+	f.set(faults{onOpen: func(name string, g File) (File, error) {
+		n++
+		g.Close()
+		write(t, strings.Repeat("x", n), root, "f")
+		return d.Open(t.Context(), name)
+	}})
+	s.do("GET", "/f", nil).want(t, 503)
+}
+
+// readFromRecorder stands for net/http's response, whose ReadFrom uses sendfile.
+type readFromRecorder struct {
+	bytes.Buffer
+	header http.Header
+	from   io.Reader
+}
+
+func (r *readFromRecorder) Header() http.Header { return r.header }
+func (r *readFromRecorder) WriteHeader(int)     {}
+func (r *readFromRecorder) ReadFrom(src io.Reader) (int64, error) {
+	if lr, ok := src.(*io.LimitedReader); ok {
+		r.from = lr.R
+	}
+	return r.Buffer.ReadFrom(src)
+}
+
+// record has GET /f answered into a recorder.
+func record(t *testing.T, fsys FS) (w *readFromRecorder, panicked any) {
+	t.Helper()
+	s, err := New(fsys, Options{User: "u", Password: "p", ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w = &readFromRecorder{header: http.Header{}}
+	r, _ := http.NewRequest("GET", "/f", nil)
+	r.Host = "localhost"
+	r.SetBasicAuth("u", "p")
+	defer func() { panicked = recover() }()
+	s.ServeHTTP(w, r)
+	return w, nil
+}
+
+// TestGetAbortsByItself: net/http also closes a connection that got fewer bytes
+// than Content-Length says, but this must not hang on that.
+func TestGetAbortsByItself(t *testing.T) {
+	root := t.TempDir()
+	write(t, strings.Repeat("x", 1<<20), root, "f")
+	for _, fault := range []error{syscall.EIO, io.EOF} {
+		_, panicked := record(t, &fakeFS{Dir: newDir(t, root), faults: faults{onOpen: func(_ string, g File) (File, error) {
+			return &faultyFile{g, 600_000, fault}, nil
+		}}})
+		if panicked != http.ErrAbortHandler {
+			t.Errorf("%v: panicked with %v", fault, panicked)
+		}
+	}
+}
+
+func TestGetLeavesSendfilePossible(t *testing.T) {
+	root := t.TempDir()
+	data := strings.Repeat("x", 1<<20)
+	write(t, data, root, "f")
+	w, _ := record(t, newDir(t, root))
+	if _, ok := w.from.(*os.File); !ok {
+		t.Errorf("the response reads from a %T", w.from)
+	}
+	if w.String() != data {
+		t.Errorf("%d bytes", w.Len())
+	}
+}
+
+func TestFIFODoesNotHang(t *testing.T) {
+	s, root := serveDir(t, true)
+	if err := syscall.Mkfifo(filepath.Join(root, "p"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.do("GET", "/p", nil).want(t, 404)
+		s.do("PROPFIND", "/", nil, "Depth: 1").want(t, 207)
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Error("hangs")
+	}
+}

@@ -1,0 +1,58 @@
+package webdav
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"mime"
+	"path"
+	"strings"
+	"time"
+)
+
+// contentType is the type by extension. The contents are never sniffed: that
+// would open every file of a listing, and let contents choose how a browser treats them.
+func contentType(name string) string {
+	if t := mime.TypeByExtension(strings.ToLower(path.Ext(name))); t != "" {
+		return t
+	}
+	return "application/octet-stream"
+}
+
+// inline reports whether a browser may show the type in place. Everything
+// that could run (HTML, SVG, XML, scripts), and whatever is unknown, is an attachment.
+func inline(ctype string) bool {
+	t, _, _ := strings.Cut(ctype, ";")
+	switch t {
+	case "image/svg+xml":
+		return false
+	case "text/plain":
+		return true
+	}
+	kind, _, _ := strings.Cut(t, "/")
+	return kind == "image" || kind == "audio" || kind == "video"
+}
+
+// etag is strong, and changes with the modification time and the size. The
+// inode number would be better evidence, but sshfs makes it up anew.
+func etag(fi fs.FileInfo) string {
+	return fmt.Sprintf(`"%x-%x"`, fi.ModTime().UnixNano(), fi.Size())
+}
+
+// writable is t, within the years that HTTP and RFC 3339 dates can express.
+func writable(t time.Time) time.Time {
+	t = t.UTC()
+	switch {
+	case t.Year() < 1:
+		return time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
+	case t.Year() > 9999:
+		return time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	}
+	return t
+}
+
+// davInfo gives x/net what it would otherwise open the file for.
+type davInfo struct{ fs.FileInfo }
+
+func (i davInfo) ContentType(context.Context) (string, error) { return contentType(i.Name()), nil }
+func (i davInfo) ETag(context.Context) (string, error)        { return etag(i.FileInfo), nil }

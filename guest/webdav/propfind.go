@@ -1,0 +1,155 @@
+package webdav
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"path"
+	"strings"
+)
+
+// propertiesMax bounds the properties that a request may name, since the answer
+// repeats each for every entry.
+const propertiesMax = 256
+
+// propfind answers PROPFIND (RFC 4918 9.1) from one reading of the folder, and
+// opens no file. The 207 begins after the last thing that can fail.
+func (s *Server) propfind(w http.ResponseWriter, r *http.Request, name string) {
+	if err := limitXML(w, r); err != nil {
+		fail(w, r, err)
+		return
+	}
+	depth := r.Header.Get("Depth")
+	switch depth {
+	case "0", "1":
+	case "", "infinity":
+		// Absent means infinity (9.1), which a server may refuse (9.1.1).
+		writeXML(w, http.StatusForbidden, `<D:error xmlns:D="DAV:"><D:propfind-finite-depth/></D:error>`)
+		return
+	default:
+		fail(w, r, refuse(http.StatusBadRequest, "depth must be 0 or 1"))
+		return
+	}
+	asked, err := readPropfind(r.Body)
+	if err != nil {
+		fail(w, r, err)
+		return
+	}
+	self, err := s.fs.Stat(r.Context(), name)
+	if err != nil {
+		fail(w, r, err)
+		return
+	}
+	var entries []fs.FileInfo
+	if depth == "1" && self.IsDir() {
+		if entries, err = s.fs.ReadDir(r.Context(), name); err != nil {
+			fail(w, r, err)
+			return
+		}
+	}
+	m := newMultistatus(w, s.selection(asked))
+	m.write(name, self)
+	for _, fi := range entries {
+		m.write(path.Join(name, fi.Name()), fi)
+	}
+	if err := m.close(); err != nil {
+		panic(http.ErrAbortHandler) // the client is gone
+	}
+}
+
+// wanted is what a PROPFIND asks for: all properties with some more, their
+// names only, or the given ones.
+type wanted struct {
+	all, namesOnly bool
+	props          []xml.Name
+}
+
+var errPropfind = refuse(http.StatusBadRequest, "the body is not a propfind element as RFC 4918 has it")
+
+// readPropfind parses the body (RFC 4918 14.20), which limitXML has seen. An
+// empty one asks for all properties.
+func readPropfind(body io.Reader) (wanted, error) {
+	var p struct {
+		XMLName  xml.Name   `xml:"DAV: propfind"`
+		Allprop  *struct{}  `xml:"DAV: allprop"`
+		Propname *struct{}  `xml:"DAV: propname"`
+		Prop     *propNames `xml:"DAV: prop"`
+		Include  *propNames `xml:"DAV: include"`
+	}
+	b, err := io.ReadAll(body)
+	if err == nil && len(b) == 0 {
+		return wanted{all: true}, nil
+	}
+	dec := xml.NewTokenDecoder(&strictNamespaces{dec: xml.NewDecoder(bytes.NewReader(b))})
+	if err := dec.Decode(&p); err != nil {
+		var ref *refusal
+		if errors.As(err, &ref) {
+			return wanted{}, ref
+		}
+		return wanted{}, errPropfind
+	}
+	switch {
+	case p.Allprop != nil && p.Propname == nil && p.Prop == nil:
+		w := wanted{all: true}
+		if p.Include != nil {
+			w.props = *p.Include
+		}
+		return w, nil
+	case p.Include != nil:
+		return wanted{}, errPropfind
+	case p.Propname != nil && p.Prop == nil:
+		return wanted{namesOnly: true}, nil
+	case p.Prop != nil && p.Propname == nil && p.Allprop == nil:
+		return wanted{props: *p.Prop}, nil
+	}
+	return wanted{}, errPropfind
+}
+
+// propNames are the names of the elements within an element, each once.
+type propNames []xml.Name
+
+func (p *propNames) UnmarshalXML(d *xml.Decoder, _ xml.StartElement) error {
+	seen := map[xml.Name]bool{}
+	for {
+		t, err := d.Token()
+		if err != nil {
+			return err
+		}
+		switch t := t.(type) {
+		case xml.StartElement:
+			if strings.Contains(t.Name.Local, ":") {
+				return errPropfind // XML, but not with namespaces
+			}
+			if !seen[t.Name] {
+				*p = append(*p, t.Name)
+			}
+			if seen[t.Name] = true; len(seen) > propertiesMax {
+				return refuse(http.StatusBadRequest, "too many properties")
+			}
+			if err := d.Skip(); err != nil {
+				return err
+			}
+		case xml.EndElement:
+			return nil
+		}
+	}
+}
+
+// strictNamespaces refuses to bind a prefix to no namespace, which XML
+// Namespaces 1.0 section 5 forbids and encoding/xml lets pass.
+type strictNamespaces struct{ dec *xml.Decoder }
+
+func (s *strictNamespaces) Token() (xml.Token, error) {
+	t, err := s.dec.RawToken()
+	if e, ok := t.(xml.StartElement); ok {
+		for _, a := range e.Attr {
+			if a.Name.Space == "xmlns" && a.Value == "" {
+				return nil, errPropfind
+			}
+		}
+	}
+	return t, err
+}

@@ -1,0 +1,169 @@
+// Package webdav serves a folder, or whatever implements FS, over WebDAV
+// (RFC 4918) to the host's own client, on loopback.
+//
+// LOCK, UNLOCK, PROPPATCH, MKCOL, DELETE and the carrying out of PUT, MOVE and
+// COPY are golang.org/x/net/webdav's, over an adapter; all else, and every check, is here: a method to a file.
+package webdav
+
+import (
+	"errors"
+	"log"
+	"net/http"
+	"path"
+	"runtime/debug"
+	"strings"
+
+	dav "golang.org/x/net/webdav"
+
+	"fuseless/guest/webdav/challenge"
+)
+
+// Options say whom a Server serves, and how.
+type Options struct {
+	// User and Password are asked for by every request (Basic). They must be a
+	// random secret of the session; see package challenge.
+	User, Password string
+	// ReadOnly refuses every method that writes, and announces WebDAV class 1,
+	// by which macOS mounts read-only.
+	ReadOnly bool
+	// Log gets faults of the server; nil discards them. No request is logged.
+	Log *log.Logger
+}
+
+// Server is a WebDAV server. It is an http.Handler; Serve adds the limits that
+// a handler cannot impose.
+type Server struct {
+	fs        FS
+	opt       Options
+	log       *log.Logger
+	creds     credentials
+	challenge http.Handler
+	dav       *dav.Handler // nil if read-only
+}
+
+// New makes a Server. It fails if the credentials are incomplete, and if fsys
+// is not a WriteFS and the server is not read-only.
+func New(fsys FS, opt Options) (*Server, error) {
+	if opt.User == "" || opt.Password == "" || strings.Contains(opt.User, ":") {
+		return nil, errors.New("webdav: a user (without a colon) and a password are needed")
+	}
+	s := &Server{fs: fsys, opt: opt, log: opt.Log,
+		creds:     newCredentials(opt.User, opt.Password),
+		challenge: challenge.Handler(opt.User, opt.Password)}
+	if s.log == nil {
+		s.log = log.New(nowhere{}, "", 0)
+	}
+	if !opt.ReadOnly {
+		w, ok := fsys.(WriteFS)
+		if !ok {
+			return nil, errors.New("webdav: this file system can only be served read-only")
+		}
+		s.dav = &dav.Handler{FileSystem: &adapter{fsys, w}, LockSystem: dav.NewMemLS()}
+	}
+	return s, nil
+}
+
+type nowhere struct{}
+
+func (nowhere) Write(p []byte) (int, error) { return len(p), nil }
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer s.recover()
+	secure(w.Header())
+	if err := checkHost(r); err != nil {
+		fail(w, r, err)
+		return
+	}
+	if r.Method == http.MethodGet && r.URL.Path == challenge.Path && r.URL.Query().Has("nonce") {
+		s.challenge.ServeHTTP(w, r)
+		return
+	}
+	if !s.creds.match(r) {
+		w.Header().Set("WWW-Authenticate", `Basic realm="fuseless", charset="UTF-8"`)
+		fail(w, r, refuse(http.StatusUnauthorized, "user and password, please"))
+		return
+	}
+	name, err := nameOf(r.URL.Path)
+	if err != nil {
+		fail(w, r, err)
+		return
+	}
+	s.route(w, r, name)
+}
+
+func (s *Server) route(w http.ResponseWriter, r *http.Request, name string) {
+	switch r.Method {
+	case http.MethodOptions:
+		s.options(w, r, name)
+		return
+	case http.MethodGet, http.MethodHead:
+		s.get(w, r, name)
+		return
+	case "PROPFIND":
+		s.propfind(w, r, name)
+		return
+	}
+	if !writing[r.Method] {
+		w.Header().Set("Allow", s.allow(nil))
+		fail(w, r, refuse(http.StatusMethodNotAllowed, "no such method here"))
+		return
+	}
+	if s.opt.ReadOnly {
+		fail(w, r, refuse(http.StatusForbidden, "read-only: this is the view of a backup, and nothing can be written into it"))
+		return
+	}
+	if r.Method != "LOCK" && r.Method != "UNLOCK" && r.Method != "PROPPATCH" && name == "." {
+		fail(w, r, refuse(http.StatusForbidden, "the root stays as it is"))
+		return
+	}
+	switch r.Method {
+	case http.MethodPut:
+		s.put(w, r, name)
+	case "MOVE", "COPY":
+		s.copyMove(w, r, name)
+	case "LOCK", "PROPPATCH":
+		if err := limitXML(w, r); err != nil {
+			fail(w, r, err)
+			return
+		}
+		s.delegate(w, r, name, &operation{expect: -1})
+	default:
+		s.delegate(w, r, name, &operation{expect: -1})
+	}
+}
+
+// writing holds the methods that a read-only server refuses.
+var writing = map[string]bool{
+	"PUT": true, "DELETE": true, "MKCOL": true, "MOVE": true, "COPY": true,
+	"LOCK": true, "UNLOCK": true, "PROPPATCH": true,
+}
+
+// recover ends a request whose handler panicked by aborting the connection, so
+// that a half-written answer is not taken for a whole one.
+func (s *Server) recover() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if v != http.ErrAbortHandler {
+		s.log.Printf("webdav: panic: %v\n%s", v, debug.Stack())
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// nameOf is the FS name for the path of a URL, which net/url has decoded once:
+// an encoded slash is a slash, and a backslash is a character like others, as
+// on Linux. Cleaning cannot climb above the root.
+func nameOf(urlPath string) (string, error) {
+	if strings.ContainsRune(urlPath, 0) {
+		return "", refuse(http.StatusBadRequest, "a name cannot hold NUL")
+	}
+	if urlPath == "*" { // OPTIONS *, RFC 9110 9.3.7
+		return ".", nil
+	}
+	name := strings.TrimPrefix(path.Clean("/"+urlPath), "/")
+	if name == "" {
+		return ".", nil
+	}
+	return name, nil
+}
