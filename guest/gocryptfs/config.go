@@ -1,0 +1,37 @@
+package gocryptfs
+
+import (
+	"encoding/json"
+	"slices"
+
+	"fuseless/guest/proto"
+)
+
+// File names of a vault's configuration: in the vault, and in a source.
+const (
+	ConfigName        = "gocryptfs.conf"
+	ReverseConfigName = ".gocryptfs.reverse.conf"
+)
+
+// Config is what we read of a gocryptfs.conf (gocryptfs(1), internal/configfile).
+type Config struct {
+	Version      int
+	FeatureFlags []string
+	EncryptedKey []byte
+}
+
+// ParseConfig reads a configuration and checks that gocryptfs could use it.
+func ParseConfig(b []byte) (*Config, error) {
+	var c Config
+	if err := json.Unmarshal(b, &c); err != nil {
+		return nil, proto.Errorf(proto.Vault, "the vault's configuration is damaged: %w", err)
+	}
+	if c.Version != 2 || len(c.EncryptedKey) == 0 {
+		return nil, proto.Errorf(proto.Vault, "the vault's configuration is damaged: no key, or version %d instead of 2", c.Version)
+	}
+	return &c, nil
+}
+
+// Reverse tells whether the configuration can serve a reverse mount, which
+// needs deterministic encryption (AES-SIV).
+func (c *Config) Reverse() bool { return slices.Contains(c.FeatureFlags, "AESSIV") }

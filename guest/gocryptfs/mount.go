@@ -1,0 +1,95 @@
+//go:build linux
+
+package gocryptfs
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"fuseless/guest/mounts"
+	"fuseless/guest/proc"
+	"fuseless/guest/proto"
+)
+
+// Mount is a mounted gocryptfs.
+type Mount struct {
+	Path   string // mount point
+	Socket string // control socket; empty if there is none
+	daemon *proc.Daemon
+}
+
+// Options of a mount.
+type Options struct {
+	Reverse bool
+	Exclude []string // reverse only: gitignore patterns
+	Socket  string   // control socket to make; empty: none
+	Log     string   // file for gocryptfs's messages
+}
+
+// Start mounts dir at mountpoint, read-only, and returns when the kernel has
+// the mount. The gocryptfs process outlives this one; on an error none is left.
+//
+// The passphrase and the exclude patterns go in through inherited pipes.
+func Start(ctx context.Context, dir, mountpoint string, pass proto.Secret, o Options) (*Mount, error) {
+	argv := []string{"gocryptfs", "-fg", "-ro", "-q", "-nosyslog", "-passfile", "/dev/fd/3"}
+	secrets := [][]byte{line(pass)}
+	what := "mount the view"
+	if o.Reverse {
+		what = "mount the encrypted image of the source"
+		argv = append(argv, "-reverse", "-exclude-from", "/dev/fd/4")
+		secrets = append(secrets, excludes(o.Exclude))
+	}
+	if o.Socket != "" {
+		_ = os.Remove(o.Socket)
+		argv = append(argv, "-ctlsock", o.Socket)
+	}
+	argv = append(argv, "--", dir, mountpoint)
+	d, err := proc.StartDaemon(proc.Cmd{Argv: argv, Secrets: secrets}, o.Log)
+	if err != nil {
+		return nil, proto.Errorf(proto.Prerequisite, "cannot %s: %w", what, err).
+			WithHint("install it: `apt-get install gocryptfs`")
+	}
+	m := &Mount{Path: mountpoint, Socket: o.Socket, daemon: d}
+	if err := mounts.Wait(ctx, mountpoint, d.Ended); err != nil {
+		d.Kill()
+		if _, uerr := mounts.Unmount(ctx, mountpoint, time.Second); uerr != nil {
+			return nil, fmt.Errorf("%w (and then: %w)", err, uerr)
+		}
+		m.removeSocket()
+		return nil, explain(err, what)
+	}
+	return m, nil
+}
+
+// Close unmounts and waits for the process to end. busy is as in
+// mounts.Unmount.
+func (m *Mount) Close(ctx context.Context) (busy bool, err error) {
+	busy, err = mounts.Unmount(ctx, m.Path, 10*time.Second)
+	select {
+	case <-m.daemon.Ended: // gocryptfs ends by itself when it is unmounted
+	case <-time.After(5 * time.Second):
+		m.daemon.Kill()
+	}
+	m.removeSocket()
+	return busy, err
+}
+
+func (m *Mount) removeSocket() {
+	if m.Socket != "" {
+		_ = os.Remove(m.Socket)
+	}
+}
+
+// Pid of the gocryptfs process.
+func (m *Mount) Pid() int { return m.daemon.Pid }
+
+// excludes is the exclude file. Its last line protects the vault's own
+// configuration: a pattern such as `*.conf` would hide it, and then it would
+// be taken for deleted (see also gocryptfs#686). The virtual gocryptfs.conf is
+// matched under the name that it has in the source.
+func excludes(patterns []string) []byte {
+	return []byte(strings.Join(append(patterns[:len(patterns):len(patterns)], "!/"+ReverseConfigName), "\n") + "\n")
+}
