@@ -1,0 +1,228 @@
+//go:build linux
+
+package ops
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"fuseless/guest/gocryptfs"
+	"fuseless/guest/mounts"
+	"fuseless/guest/proc"
+	"fuseless/guest/proto"
+	"fuseless/guest/remote"
+	"fuseless/guest/rundir"
+)
+
+// identity tells a process from a later one with the same pid.
+type identity struct {
+	Pid   int    `json:"pid"`
+	Start uint64 `json:"start"` // clock ticks since boot
+}
+
+func (i identity) alive() bool { return i.Pid > 0 && proc.Alive(i.Pid, i.Start) }
+
+func identify(pid int) identity {
+	start, _ := proc.StartTime(pid)
+	return identity{pid, start}
+}
+
+// writeJSON writes v to a new file of mode 0600 in the runtime folder, which
+// is in memory.
+func writeJSON(path string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+func readJSON(path string, v any) bool {
+	b, err := os.ReadFile(path)
+	return err == nil && json.Unmarshal(b, v) == nil
+}
+
+func (r *run) file(name string) string { return filepath.Join(r.dir, name) }
+
+// remotePath and viewPath are the mount points in the guest.
+func (r *run) remotePath() string { return r.file("remote") }
+func (r *run) viewPath() string   { return r.file("view") }
+
+// mounted tells whether name ("remote" or "view") is mounted by a live process.
+func (r *run) mounted(name string) (there, alive bool, pid int, err error) {
+	m, err := mounts.Find(r.file(name))
+	if err != nil || m == nil {
+		return false, false, 0, err
+	}
+	var id identity
+	if readJSON(r.file(name+".json"), &id) && id.alive() {
+		return true, true, id.Pid, nil
+	}
+	return true, false, 0, nil
+}
+
+// mount brings up the remote and the view on it. What is up already is left
+// alone; what is dead is taken down first.
+func (r *run) mount(ctx context.Context) (err error) {
+	if _, alive, _, err := r.mounted("view"); err != nil {
+		return err
+	} else if alive {
+		if _, remoteAlive, _, err := r.mounted("remote"); err != nil || remoteAlive || r.Destination.Local {
+			return err
+		}
+	}
+	if err := r.takeDown(ctx, time.Second); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = r.takeDown(context.WithoutCancel(ctx), time.Second)
+		}
+	}()
+	cipher := r.Destination.Path
+	if !r.Destination.Local {
+		cipher = r.remotePath()
+		if err := r.step(ctx, proto.StepRemote, func() error { return r.mountRemote(ctx, cipher, true) }); err != nil {
+			return err
+		}
+	}
+	return r.step(ctx, proto.StepView, func() error {
+		return r.mountView(ctx, cipher)
+	})
+}
+
+// mountRemote mounts the vault's folder with sshfs. Its ssh is our dial.
+func (r *run) mountRemote(ctx context.Context, mp string, keep bool) error {
+	if err := os.Mkdir(mp, 0o700); err != nil && !os.IsExist(err) {
+		return err
+	}
+	d, err := proc.StartDaemon(proc.Cmd{
+		Argv: []string{
+			"sshfs", "fuseless:" + r.Destination.Path, mp, "-f",
+			"-o", "ssh_command=" + r.dial,
+			// reconnect needs the keep-alives to notice a dead connection; the
+			// host's ssh makes them.
+			"-o", "ro,reconnect,ServerAliveInterval=15,ServerAliveCountMax=3,BatchMode=yes",
+		},
+		Env: []string{"FUSELESS_REMOTE=" + r.Destination.Socket},
+	}, r.log("sshfs"))
+	if err != nil {
+		return proto.Errorf(proto.Prerequisite, "cannot mount the remote: %w", err).WithHint("install it: `apt-get install sshfs`")
+	}
+	if err := mounts.Wait(ctx, mp, d.Ended); err != nil {
+		d.Kill()
+		_, _ = mounts.Unmount(ctx, mp, time.Second)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if e := r.explain(proc.Stderr(err), remote.ExitLost); e != nil {
+			return e
+		}
+		return proto.Errorf(proto.Remote, "cannot mount %s: %w", r.Destination.Label, err).
+			WithHint("check that `sftp` reaches it without a question, and that the folder exists")
+	}
+	if !keep {
+		return nil
+	}
+	return writeJSON(mp+".json", identify(d.Pid))
+}
+
+func (r *run) mountView(ctx context.Context, cipher string) error {
+	if _, err := os.Stat(filepath.Join(cipher, gocryptfs.ConfigName)); err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return proto.Errorf(proto.Vault, "there is no vault at %s", r.Destination.Label).
+				WithHint("check the destination; run `fuseless backup` if there was no backup yet")
+		}
+		return proto.Errorf(proto.Remote, "cannot read the vault at %s: %w", r.Destination.Label, err)
+	}
+	mp := r.viewPath()
+	if err := os.Mkdir(mp, 0o700); err != nil && !os.IsExist(err) {
+		return err
+	}
+	m, err := gocryptfs.Start(ctx, cipher, mp, r.Passphrase, gocryptfs.Options{Log: r.log("gocryptfs")})
+	if err != nil {
+		return err
+	}
+	return writeJSON(mp+".json", identify(m.Pid()))
+}
+
+// unmount takes down view and remote. It refuses while the view is served.
+func (r *run) unmount(ctx context.Context) error {
+	if s, ok := r.server(); ok {
+		return proto.Errorf(proto.Busy, "the view is being served on %s", s.Address).
+			WithHint("run `fuseless close`, which stops the server first")
+	}
+	return r.step(ctx, proto.StepUnmount, func() error { return r.takeDown(ctx, 3*time.Second) })
+}
+
+// takeDown unmounts the view and then the remote (the other way round is EBUSY)
+// and ends their processes.
+func (r *run) takeDown(ctx context.Context, gentle time.Duration) error {
+	for _, name := range []string{"view", "remote"} {
+		mp := r.file(name)
+		busy, err := mounts.Unmount(ctx, mp, gentle)
+		if err != nil {
+			return err
+		}
+		if busy {
+			r.warn("a program still had files open in " + mp + "; it sees errors from now on")
+		}
+		var id identity
+		if readJSON(mp+".json", &id) {
+			id.end()
+		}
+		_ = os.Remove(mp + ".json")
+		if err := os.Remove(mp); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// end waits for the process to end, which is to happen by itself once its
+// mount is gone, and helps after a while.
+func (i identity) end() {
+	for _, step := range []struct {
+		signal syscall.Signal
+		wait   time.Duration
+	}{{0, 2 * time.Second}, {syscall.SIGTERM, 2 * time.Second}, {syscall.SIGKILL, time.Second}} {
+		if !i.alive() {
+			return
+		}
+		if step.signal != 0 {
+			_ = syscall.Kill(i.Pid, step.signal)
+		}
+		pidfdWait(i.Pid, step.wait)
+	}
+}
+
+// teardown takes everything of this vault down, whatever state it is in.
+func (r *run) teardown(ctx context.Context) error {
+	if _, err := os.Stat(r.dir); os.IsNotExist(err) {
+		return nil
+	}
+	return r.step(ctx, proto.StepUnmount, func() error {
+		r.stopServer()
+		if err := r.takeDown(ctx, 2*time.Second); err != nil {
+			return err
+		}
+		old, _ := filepath.Glob(r.file(runPrefix + "*"))
+		for _, d := range old {
+			if err := r.removeRun(ctx, d); err != nil {
+				return err
+			}
+		}
+		_ = os.Remove(r.file("dial"))
+		rundir.Remove(r.Instance, r.Vault)
+		return nil
+	})
+}

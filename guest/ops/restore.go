@@ -1,0 +1,249 @@
+//go:build linux
+
+package ops
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"fuseless/guest/gocryptfs"
+	"fuseless/guest/proto"
+	"fuseless/guest/rsync"
+)
+
+// stagingSuffix names the folder beside the target into which the encrypted
+// files are fetched. It stays when the connection breaks, so that a second
+// try goes on where the first ended.
+const stagingSuffix = ".fuseless-restoring"
+
+// restore gets a vault back: the encrypted files by rsync, then through a
+// local gocryptfs into place. That keeps what sshfs would lose: times to the
+// nanosecond and hard links. Where only a part is wanted, or the disk does not
+// hold the vault twice, it reads through sshfs instead and says so.
+func (r *run) restore(ctx context.Context) (err error) {
+	started := time.Now()
+	to := r.Restore.To
+	res := proto.RestoreResult{To: to}
+	if err := r.repair(ctx); err != nil {
+		return err
+	}
+	keep, err := r.openTarget(to)
+	if err != nil {
+		return err
+	}
+	dir, err := r.newRun()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if rerr := r.removeRun(context.WithoutCancel(ctx), dir); err == nil {
+			err = rerr
+		}
+		keep.finish(err != nil)
+	}()
+	cipher, staged, err := r.cipherDir(ctx, dir, to)
+	if err != nil {
+		return err
+	}
+	res.Reduced = !staged && !r.Destination.Local
+	out, err := r.decrypt(ctx, cipher, dir, to, keep != nil && !keep.made)
+	if err != nil {
+		return err
+	}
+	res.Files, res.Bytes = out.Stats.Created, out.Stats.Size
+	res.Existing = out.Kept
+	if staged {
+		if err := os.RemoveAll(to + stagingSuffix); err != nil {
+			r.warn("cannot remove the fetched encrypted files: " + err.Error())
+		}
+	}
+	res.Duration = time.Since(started)
+	r.event(proto.Event{Kind: proto.KindResult, Restore: &res})
+	if out.Code != 0 {
+		for _, l := range out.Errors {
+			r.warn(l)
+		}
+		return proto.Errorf(proto.Incomplete, "the restore of %s is incomplete: some files could not be read or written", r.Vault).
+			WithHint("the files are listed above; run it again: what is there is left as it is")
+	}
+	return nil
+}
+
+// target is the folder that is restored into.
+type target struct {
+	path  string
+	made  bool // by this run, or it was empty
+	mode  fs.FileMode
+	uid   int
+	gid   int
+	mtime time.Time
+	fresh bool // it did not exist
+}
+
+// openTarget makes the target, or remembers how it looked: rsync gives it the
+// mode and time of the source's root, which a folder with other files in it
+// is to keep.
+func (r *run) openTarget(to string) (*target, error) {
+	t := &target{path: to}
+	fi, err := os.Stat(to)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(to, 0o700); err != nil {
+			return nil, proto.Errorf(proto.Source, "cannot make %s: %w", to, err)
+		}
+		t.made, t.fresh = true, true
+		return t, nil
+	}
+	if err != nil {
+		return nil, proto.Errorf(proto.Source, "cannot look at %s: %w", to, err)
+	}
+	if !fi.IsDir() {
+		return nil, proto.Errorf(proto.Source, "%s is not a folder", to).WithHint("choose another one with -to=DIR")
+	}
+	entries, err := os.ReadDir(to)
+	if err != nil {
+		return nil, proto.Errorf(proto.Source, "cannot read %s: %w", to, err)
+	}
+	st := fi.Sys().(*syscall.Stat_t)
+	t.made = len(entries) == 0
+	t.mode, t.uid, t.gid, t.mtime = fi.Mode(), int(st.Uid), int(st.Gid), fi.ModTime()
+	return t, nil
+}
+
+func (t *target) finish(failed bool) {
+	if t.fresh && failed {
+		_ = os.Remove(t.path) // only if nothing arrived
+		return
+	}
+	if !t.made {
+		_ = os.Chmod(t.path, t.mode)
+		_ = os.Lchown(t.path, t.uid, t.gid)
+		_ = os.Chtimes(t.path, t.mtime, t.mtime)
+	}
+}
+
+// cipherDir is a folder with the vault's encrypted files: the vault itself if
+// it is here, else a copy of it (staged), else an sshfs mount.
+func (r *run) cipherDir(ctx context.Context, dir, to string) (cipher string, staged bool, err error) {
+	if r.Destination.Local {
+		return r.Destination.Path, false, nil
+	}
+	if r.Restore.Only == "" {
+		staging := to + stagingSuffix
+		fits, err := r.fits(ctx, staging, to)
+		if err != nil {
+			return "", false, err
+		}
+		if fits {
+			return staging, true, r.step(ctx, proto.StepFetch, func() error { return r.fetch(ctx, staging) })
+		}
+		r.warn("the disk does not hold the vault twice, so it is read through sshfs: times in whole seconds, hard links become separate files")
+	}
+	mp := filepath.Join(dir, "remote")
+	return mp, false, r.step(ctx, proto.StepRemote, func() error { return r.mountRemote(ctx, mp, false) })
+}
+
+func (r *run) fetchRun(staging string) rsync.Run {
+	return rsync.Run{
+		Source: "fuseless:vault/", Target: staging + "/", Dial: r.dial, Socket: r.Destination.Socket, Explain: r.explain,
+	}
+}
+
+// fits asks rsync how much is still to come and compares that, and the
+// plaintext, with what is free.
+func (r *run) fits(ctx context.Context, staging, to string) (bool, error) {
+	run := r.fetchRun(staging)
+	run.DryRun = true
+	var fits bool
+	err := r.step(ctx, proto.StepConnect, func() error {
+		out, err := run.Do(ctx)
+		if err != nil {
+			return err
+		}
+		if out.Code == rsync.ExitPartial && out.Stats.Files == 0 {
+			return proto.Errorf(proto.Vault, "there is no vault at %s: %s", r.Destination.Label, strings.Join(out.Errors, "; ")).
+				WithHint("check the destination")
+		}
+		var st unix.Statfs_t
+		if err := unix.Statfs(to, &st); err != nil {
+			return err
+		}
+		free := int64(st.Bavail) * st.Bsize
+		var have int64
+		_ = filepath.WalkDir(staging, func(_ string, d fs.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() {
+				if fi, err := d.Info(); err == nil {
+					have += fi.Size()
+				}
+			}
+			return nil
+		})
+		need := 2*out.Stats.Size - have
+		fits = free > need+need/20
+		if !fits && free < out.Stats.Size {
+			return proto.Errorf(proto.NoSpace, "%s has room for %d MiB, the vault holds %d MiB", to, free>>20, out.Stats.Size>>20).
+				WithHint("choose a larger disk with -to=DIR, or a part with -only=PATTERN")
+		}
+		return nil
+	})
+	return fits, err
+}
+
+func (r *run) fetch(ctx context.Context, staging string) error {
+	if err := os.MkdirAll(staging, 0o700); err != nil {
+		return proto.Errorf(proto.Source, "cannot make %s: %w", staging, err)
+	}
+	run := r.fetchRun(staging)
+	run.OnProgress = func(p proto.Progress) { r.event(proto.Event{Kind: proto.KindProgress, Progress: &p}) }
+	out, err := run.Do(ctx)
+	if err == nil && out.Code != 0 {
+		err = proto.Errorf(proto.Incomplete, "some of the vault's files could not be fetched: %s", strings.Join(out.Errors, "; "))
+	}
+	if err != nil {
+		r.note("what was fetched is kept, encrypted, in " + staging + ": the next try goes on from there")
+	}
+	return err
+}
+
+// decrypt copies from a view of cipher into the target, and never over
+// anything that exists.
+func (r *run) decrypt(ctx context.Context, cipher, dir, to string, existing bool) (*rsync.Result, error) {
+	if _, err := os.Stat(filepath.Join(cipher, gocryptfs.ConfigName)); err != nil {
+		return nil, proto.Errorf(proto.Vault, "there is no vault at %s", r.Destination.Label).WithHint("check the destination")
+	}
+	view := filepath.Join(dir, "view")
+	if err := os.Mkdir(view, 0o700); err != nil {
+		return nil, err
+	}
+	var out *rsync.Result
+	err := r.step(ctx, proto.StepDecrypt, func() error {
+		m, err := gocryptfs.Start(ctx, cipher, view, r.Passphrase, gocryptfs.Options{Log: r.log("gocryptfs")})
+		if err != nil {
+			return err
+		}
+		defer m.Close(context.WithoutCancel(ctx))
+		run := rsync.Run{Source: view + "/", Target: to + "/", Existing: true}
+		if r.Restore.Only != "" {
+			run.Prune, run.Filters = true, onlyFilters(r.Restore.Only)
+		}
+		run.OmitDirTimes = existing
+		run.OnProgress = func(p proto.Progress) { r.event(proto.Event{Kind: proto.KindProgress, Progress: &p}) }
+		out, err = run.Do(ctx)
+		return err
+	})
+	return out, err
+}
+
+// onlyFilters are rsync's rules for a pattern: what it matches, and everything
+// below a folder that it matches.
+func onlyFilters(pattern string) []string {
+	p := strings.TrimSuffix(pattern, "/")
+	return []string{"+ " + p, "+ " + p + "/**", "+ */", "- *"}
+}
