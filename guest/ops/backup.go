@@ -103,10 +103,11 @@ func checkSource(dir string) error {
 			WithHint("is its disk mounted? nothing was changed on the remote")
 	}
 	if !fi.IsDir() {
-		return proto.Errorf(proto.Source, "the source %s is not a folder", dir)
+		return proto.Errorf(proto.Source, "the source %s is not a folder", dir).WithHint("correct `source:` in fuseless.yaml")
 	}
 	if _, err := os.ReadDir(dir); err != nil {
-		return proto.Errorf(proto.Source, "cannot read the source: %w", err)
+		return proto.Errorf(proto.Source, "cannot read the source: %w", err).
+			WithHint("it must be readable by you; nothing was changed on the remote")
 	}
 	return nil
 }

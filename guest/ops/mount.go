@@ -80,6 +80,8 @@ func (r *run) mount(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	// A server that still runs holds on to the dead view.
+	r.stopServer()
 	if err := r.takeDown(ctx, time.Second); err != nil {
 		return err
 	}

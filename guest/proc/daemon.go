@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// maxLog is the size, in bytes, at which a log is begun anew.
+const maxLog = 1 << 20
+
 // Daemon is a process that may outlive this one.
 type Daemon struct {
 	Pid   int
@@ -25,6 +28,9 @@ type Daemon struct {
 // caller waits for its readiness, and calls Kill if that does not come.
 // cmd.Stdout, if it is an *os.File, is used instead of the log.
 func StartDaemon(cmd Cmd, log string) (*Daemon, error) {
+	if fi, err := os.Stat(log); err == nil && fi.Size() > maxLog {
+		_ = os.Remove(log) // a daemon that still writes to it keeps its own
+	}
 	out, err := os.OpenFile(log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
