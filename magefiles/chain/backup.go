@@ -1,0 +1,177 @@
+package chain
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"fuseless/guest/proto"
+	"fuseless/magefiles/passphrase"
+	"fuseless/magefiles/state"
+)
+
+// BackupOptions are the flags of `backup`.
+type BackupOptions struct {
+	DryRun, Checksum, AllowDelete bool
+}
+
+// Backup sends what changed in the source to the vault.
+func (c *Chain) Backup(ctx context.Context, o BackupOptions) error {
+	return c.each(ctx, func(v *vault) error { return v.backup(ctx, o) })
+}
+
+func (v *vault) backup(ctx context.Context, o BackupOptions) error {
+	unlock, err := v.state.Lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	conf, err := v.key(ctx)
+	if err != nil {
+		return v.record(o, conf, nil, err)
+	}
+	if _, err := v.passphrase(ctx); err != nil {
+		return err
+	}
+	result, err := v.send(ctx, conf, o)
+	if proto.CodeOf(err) == proto.Consent && passphrase.IsTerminal() {
+		yes, aerr := passphrase.Confirm(ctx, fmt.Sprintf("%s: move %d entries that the source no longer has to the trash?", v.Name, result.Held))
+		if aerr == nil && yes {
+			o.AllowDelete = true
+			result, err = v.send(ctx, conf, o)
+		}
+	}
+	return v.record(o, conf, result, err)
+}
+
+// send makes one run of the backup.
+func (v *vault) send(ctx context.Context, conf []byte, o BackupOptions) (*proto.BackupResult, error) {
+	socket, stop, err := v.bridge(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	pass, err := v.passphrase(ctx)
+	if err != nil {
+		return nil, err
+	}
+	req := v.request(proto.OpBackup)
+	req.Passphrase = pass
+	req.Destination.Socket = socket
+	last := v.state.Last()
+	req.Backup = proto.BackupOptions{
+		DryRun: o.DryRun, Checksum: o.Checksum, AllowDelete: o.AllowDelete, KeepDays: v.KeepDeleted, Config: conf,
+		Known:   last != nil && last.Destination == v.Destination.Raw && bytes.Equal(last.Config, conf),
+		Changes: o.DryRun || v.Verbose,
+	}
+	var result *proto.BackupResult
+	err = v.do(ctx, req, func(e proto.Event) {
+		if e.Backup != nil {
+			result = e.Backup
+		}
+	})
+	if result != nil {
+		v.screen.Backup(result)
+	}
+	return result, err
+}
+
+// record keeps the result of a run for `status`, and a copy of the
+// configuration that it used.
+func (v *vault) record(o BackupOptions, conf []byte, result *proto.BackupResult, err error) error {
+	if o.DryRun {
+		return err
+	}
+	now := time.Now()
+	last := state.Last{Time: now, Code: proto.CodeOf(err), Destination: v.Destination.Raw, Result: result}
+	if old := v.state.Last(); old != nil {
+		last.Success = old.Success
+		if old.Destination == last.Destination {
+			last.Config = old.Config
+		}
+	}
+	if err != nil {
+		last.Message = message(err)
+	} else {
+		last.Success = now
+		last.Config = conf
+		if cerr := v.state.SetConfig(conf); cerr != nil {
+			return cerr
+		}
+	}
+	if serr := v.state.SetLast(last); serr != nil && err == nil {
+		return proto.Errorf(proto.NoSpace, "the backup is done, but its result could not be recorded: %w", serr)
+	}
+	return err
+}
+
+func message(err error) string {
+	var e *proto.Error
+	if errors.As(err, &e) {
+		return e.Message
+	}
+	return err.Error()
+}
+
+// RestoreOptions are the flags of `restore`.
+type RestoreOptions struct {
+	To   string // folder; empty: the source, if it is missing or empty
+	Only string // pattern
+}
+
+// Restore gets files back from the vault.
+func (c *Chain) Restore(ctx context.Context, o RestoreOptions) error {
+	v, err := c.one()
+	if err != nil {
+		return err
+	}
+	defer v.screen.Done()
+	unlock, err := v.state.Lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	to, err := v.restoreTo(o.To)
+	if err != nil {
+		return err
+	}
+	pass, err := v.passphrase(ctx)
+	if err != nil {
+		return err
+	}
+	socket, stop, err := v.bridge(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	req := v.request(proto.OpRestore)
+	req.Passphrase = pass
+	req.Destination.Socket = socket
+	req.Restore = proto.RestoreOptions{To: to, Only: o.Only}
+	return v.do(ctx, req, func(e proto.Event) {
+		if e.Restore != nil {
+			v.screen.Restore(e.Restore)
+		}
+	})
+}
+
+// restoreTo is the folder to restore into: by default where the files were, if
+// nothing is there now.
+func (v *vault) restoreTo(to string) (string, error) {
+	if to != "" {
+		return filepath.Abs(to)
+	}
+	if !v.HasSource() {
+		return "", proto.Errorf(proto.Config, "where to? the vault %s has no source", v.Name).WithHint("give -to=DIR")
+	}
+	entries, err := os.ReadDir(v.Source)
+	if err == nil && len(entries) > 0 {
+		return "", proto.Errorf(proto.Config, "the source %s is not empty", v.Source).
+			WithHint("give -to=DIR; files that exist there are never overwritten")
+	}
+	return v.Source, nil
+}

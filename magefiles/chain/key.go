@@ -1,0 +1,238 @@
+package chain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"fuseless/guest/gocryptfs"
+	"fuseless/guest/proto"
+	"fuseless/magefiles/passphrase"
+)
+
+// Init makes the vault's configuration and writes it into the source. It does
+// nothing where there is one, and takes an existing vault's from the remote
+// rather than making a new one.
+func (c *Chain) Init(ctx context.Context) error {
+	return c.each(ctx, func(v *vault) error {
+		unlock, err := v.state.Lock()
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		conf, err := v.findKey(ctx)
+		if err != nil {
+			return err
+		}
+		if conf != nil {
+			v.screen.Say("is initialised already")
+			return nil
+		}
+		return v.makeKey(ctx)
+	})
+}
+
+// keyFile is where the vault's configuration lies in the source.
+func (v *vault) keyFile() string { return filepath.Join(v.Source, gocryptfs.ReverseConfigName) }
+
+// findKey returns the vault's configuration. A lost one is restored: from the
+// copy in the state folder, or from the vault. nil means that there never was
+// one.
+func (v *vault) findKey(ctx context.Context) ([]byte, error) {
+	if !v.HasSource() {
+		return nil, proto.Errorf(proto.Config, "the vault %s has no source", v.Name).
+			WithHint("add `source:` in %s; without one a vault can only be mounted and restored", v.Config.File)
+	}
+	fi, err := os.Stat(v.Source)
+	if err != nil {
+		return nil, proto.Errorf(proto.Source, "cannot read the source: %w", err).
+			WithHint("is its disk mounted? nothing was changed on the remote")
+	}
+	if !fi.IsDir() {
+		return nil, proto.Errorf(proto.Source, "the source %s is not a folder", v.Source).WithHint("correct `source:` in %s", v.Config.File)
+	}
+	conf, err := os.ReadFile(v.keyFile())
+	switch {
+	case err == nil:
+		_, err := gocryptfs.ParseConfig(conf)
+		return conf, err
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, proto.Errorf(proto.Source, "cannot read the vault's configuration: %w", err).
+			WithHint("the source must be readable by you; nothing was changed on the remote")
+	}
+	from := "the copy in " + v.state.Path()
+	if conf, err = v.state.Config(); err != nil {
+		return nil, proto.Errorf(proto.Internal, "cannot read the copy of the vault's configuration: %w", err)
+	}
+	if conf == nil {
+		from = v.Destination.String()
+		if conf, err = v.remoteKey(ctx); err != nil || conf == nil {
+			return nil, err
+		}
+	}
+	c, err := gocryptfs.ParseConfig(conf)
+	if err != nil {
+		return nil, err
+	}
+	if !c.Reverse() {
+		return nil, proto.Errorf(proto.Vault, "the vault at %s was made for forward use: it cannot be the image of a source", v.Destination).
+			WithHint("mount it with `fuseless remoteMount`, or choose another destination for the backup")
+	}
+	if err := v.writeKey(conf); err != nil {
+		return nil, err
+	}
+	v.screen.Say("restored the vault's configuration in the source from %s", from)
+	return conf, nil
+}
+
+// remoteKey looks for a vault at the destination.
+func (v *vault) remoteKey(ctx context.Context) ([]byte, error) {
+	socket, stop, err := v.bridge(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	req := v.request(proto.OpLook)
+	req.Destination.Socket = socket
+	var look *proto.Look
+	if err := v.do(ctx, req, func(e proto.Event) {
+		if e.Look != nil {
+			look = e.Look
+		}
+	}); err != nil {
+		return nil, err
+	}
+	if look == nil {
+		return nil, nil
+	}
+	if look.Config == nil && look.Exists && !look.Empty {
+		return nil, proto.Errorf(proto.Vault, "%s holds other files and no vault", v.Destination).
+			WithHint("choose a destination that is empty or does not exist")
+	}
+	return look.Config, nil
+}
+
+// makeKey makes a new configuration, keeps a copy, writes it into the source,
+// and shows the master key.
+func (v *vault) makeKey(ctx context.Context) error {
+	pass, err := v.newPassphrase(ctx)
+	if err != nil {
+		return err
+	}
+	req := v.request(proto.OpInit)
+	req.Passphrase = pass
+	var conf, key []byte
+	if err := v.do(ctx, req, func(e proto.Event) {
+		switch e.Kind {
+		case proto.KindConfig:
+			conf = e.Data
+		case proto.KindMasterKey:
+			key = e.Data
+		}
+	}); err != nil {
+		return err
+	}
+	v.tidy()
+	if _, err := gocryptfs.ParseConfig(conf); err != nil {
+		return err
+	}
+	if err := v.writeKey(conf); err != nil {
+		return err
+	}
+	if err := v.state.SetConfig(conf); err != nil {
+		return err
+	}
+	v.showMasterKey(string(key))
+	v.screen.Say("initialised: %s", v.keyFile())
+	return nil
+}
+
+// writeKey writes the configuration into the source: never over an existing
+// one, and safely on the disk before anything is encrypted with it.
+func (v *vault) writeKey(conf []byte) (err error) {
+	f, err := os.OpenFile(v.keyFile(), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o400)
+	if err != nil {
+		return proto.Errorf(proto.Source, "cannot write the vault's configuration into the source: %w", err).
+			WithHint("fuseless adds this one file to the source; it must be writable")
+	}
+	_, err = f.Write(conf)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = syncDir(v.Source)
+	}
+	if err != nil {
+		_ = os.Remove(v.keyFile()) // ours, and not whole
+		return proto.Errorf(proto.NoSpace, "cannot write the vault's configuration into the source: %w", err)
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// showMasterKey shows the master key once, on the terminal only: not on
+// stdout or stderr, which may go to a file.
+func (v *vault) showMasterKey(key string) {
+	t, err := passphrase.OpenTerminal()
+	if err != nil {
+		v.screen.Say("the master key is not shown, as there is no terminal; with the passphrase, `gocryptfs-xray -dumpmasterkey %s` shows it", v.keyFile())
+		return
+	}
+	defer t.Close()
+	t.Say("")
+	t.Say("This is the master key of the vault " + v.Name + ":")
+	t.Say("")
+	t.Say("    " + groups(key))
+	t.Say("")
+	t.Say("Write it down on paper and keep it safe. With it the files can be read even if the")
+	t.Say("passphrase, or " + gocryptfs.ConfigName + ", is lost. It is not shown again.")
+	t.Say("")
+}
+
+// groups sets a hexadecimal key in groups of eight, as gocryptfs prints it.
+func groups(key string) string {
+	s := ""
+	for i := 0; i < len(key); i += 8 {
+		if i > 0 {
+			s += "-"
+		}
+		s += key[i:min(i+8, len(key))]
+	}
+	return s
+}
+
+// key is the vault's configuration for a backup. Where there is none it offers
+// to make one, if there is somebody to ask.
+func (v *vault) key(ctx context.Context) ([]byte, error) {
+	conf, err := v.findKey(ctx)
+	if err != nil || conf != nil {
+		return conf, err
+	}
+	missing := proto.Errorf(proto.Vault, "the vault %s is not initialised", v.Name).
+		WithHint("run `fuseless init`: it makes the vault's configuration and shows the master key")
+	if !passphrase.IsTerminal() {
+		return nil, missing
+	}
+	yes, err := passphrase.Confirm(ctx, fmt.Sprintf("The vault %s is new. Make its configuration now?", v.Name))
+	if err != nil {
+		return nil, err
+	}
+	if !yes {
+		return nil, missing
+	}
+	if err := v.makeKey(ctx); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(v.keyFile())
+}

@@ -1,0 +1,294 @@
+package chain
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"fuseless/guest/proto"
+	"fuseless/guest/rundir"
+	"fuseless/guest/webdav/challenge"
+	"fuseless/magefiles/bridge"
+	"fuseless/magefiles/hostmount"
+)
+
+// RemoteMount mounts the vault and its decrypted view in the guest.
+func (c *Chain) RemoteMount(ctx context.Context) error {
+	v, err := c.one()
+	if err != nil {
+		return err
+	}
+	defer v.screen.Done()
+	return v.remoteMount(ctx)
+}
+
+func (v *vault) remoteMount(ctx context.Context) error {
+	st, err := v.status(ctx)
+	if err != nil {
+		return err
+	}
+	if st.View != nil && st.View.Alive && (v.Destination.Local || st.Remote != nil && st.Remote.Alive && v.bridgeRunning()) {
+		return nil
+	}
+	pass, err := v.passphrase(ctx)
+	if err != nil {
+		return err
+	}
+	req := v.request(proto.OpMount)
+	req.Passphrase = pass
+	if !v.Destination.Local {
+		if req.Destination.Socket, err = v.spawnBridge(ctx); err != nil {
+			return err
+		}
+	}
+	if err := v.do(ctx, req, nil); err != nil {
+		return errors.Join(err, v.stopBridge(context.WithoutCancel(ctx)))
+	}
+	return nil
+}
+
+// socket is where the bridge of the mounts listens; it outlives this process.
+func (v *vault) socket() (string, error) {
+	dir, err := rundir.Path(v.instance, v.Name)
+	return filepath.Join(dir, "remote.sock"), err
+}
+
+func (v *vault) bridgeRunning() bool {
+	socket, err := v.socket()
+	if err != nil {
+		return false
+	}
+	_, ok := bridge.Running(socket)
+	return ok
+}
+
+func (v *vault) spawnBridge(ctx context.Context) (string, error) {
+	if _, err := rundir.Make(v.instance, v.Name); err != nil {
+		return "", err
+	}
+	socket, err := v.socket()
+	if err != nil {
+		return "", err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	_, err = bridge.Spawn(ctx, self, v.remote(true), socket, filepath.Join(v.state.Path(), "bridge.log"))
+	return socket, err
+}
+
+func (v *vault) stopBridge(ctx context.Context) error {
+	if v.Destination.Local {
+		v.tidy()
+		return nil
+	}
+	socket, err := v.socket()
+	if err != nil {
+		return err
+	}
+	err = bridge.Stop(ctx, socket)
+	v.tidy()
+	return err
+}
+
+// RemoteUnmount is the reverse of RemoteMount.
+func (c *Chain) RemoteUnmount(ctx context.Context) error {
+	v, err := c.one()
+	if err != nil {
+		return err
+	}
+	defer v.screen.Done()
+	return v.remoteUnmount(ctx)
+}
+
+func (v *vault) remoteUnmount(ctx context.Context) error {
+	if err := v.do(ctx, v.request(proto.OpUnmount), nil); err != nil {
+		return err
+	}
+	return v.stopBridge(ctx)
+}
+
+// Serve starts the WebDAV server on the view.
+func (c *Chain) Serve(ctx context.Context) error {
+	v, err := c.one()
+	if err != nil {
+		return err
+	}
+	defer v.screen.Done()
+	return v.do(ctx, v.request(proto.OpServe), nil)
+}
+
+// Unserve stops the WebDAV server.
+func (c *Chain) Unserve(ctx context.Context) error {
+	v, err := c.one()
+	if err != nil {
+		return err
+	}
+	defer v.screen.Done()
+	return v.do(ctx, v.request(proto.OpUnserve), nil)
+}
+
+// HostMount mounts the WebDAV server on the host.
+func (c *Chain) HostMount(ctx context.Context) error {
+	v, err := c.one()
+	if err != nil {
+		return err
+	}
+	defer v.screen.Done()
+	return v.hostMount(ctx)
+}
+
+func (v *vault) hostMount(ctx context.Context) error {
+	s, err := v.session(ctx)
+	if err != nil {
+		return err
+	}
+	spec, err := v.mountSpec(s)
+	if err != nil {
+		return err
+	}
+	warning, err := hostmount.Mount(ctx, spec)
+	if warning != "" {
+		v.screen.Say("warning: %s", warning)
+	}
+	if err != nil {
+		return err
+	}
+	v.screen.Say("mounted on %s", v.Mountpoint)
+	return nil
+}
+
+// Session is what a client needs to reach the running WebDAV server.
+func (c *Chain) Session(ctx context.Context) (*proto.Session, error) {
+	v, err := c.one()
+	if err != nil {
+		return nil, err
+	}
+	return v.session(ctx)
+}
+
+// session asks the guest for the running server's address and secret.
+func (v *vault) session(ctx context.Context) (*proto.Session, error) {
+	var s *proto.Session
+	if err := v.do(ctx, v.request(proto.OpSession), func(e proto.Event) {
+		if e.Session != nil {
+			s = e.Session
+		}
+	}); err != nil {
+		return nil, err
+	}
+	if s == nil {
+		return nil, proto.Errorf(proto.Internal, "the guest names no session")
+	}
+	return s, nil
+}
+
+func (v *vault) mountSpec(s *proto.Session) (hostmount.Spec, error) {
+	dir, err := rundir.Path(v.instance, v.Name)
+	if err != nil {
+		return hostmount.Spec{}, err
+	}
+	spec := hostmount.Spec{Vault: v.Name, Mountpoint: v.Mountpoint, RuntimeDir: filepath.Join(dir, "host"), ReadOnly: true}
+	if s != nil {
+		spec.URL = "http://" + s.Address + "/"
+		spec.User, spec.Password = s.User, []byte(s.Password)
+		spec.Verify = func(ctx context.Context) error {
+			return challenge.Verify(ctx, spec.URL, s.User, string(s.Password))
+		}
+		if err := os.Mkdir(spec.RuntimeDir, 0o700); err != nil && !os.IsExist(err) {
+			return spec, proto.Errorf(proto.Mount, "cannot make the runtime folder: %w", err)
+		}
+	}
+	return spec, nil
+}
+
+// HostUnmount is the reverse of HostMount.
+func (c *Chain) HostUnmount(ctx context.Context) error {
+	v, err := c.one()
+	if err != nil {
+		return err
+	}
+	defer v.screen.Done()
+	return v.hostUnmount(ctx, false)
+}
+
+func (v *vault) hostUnmount(ctx context.Context, force bool) error {
+	spec, err := v.mountSpec(nil)
+	if err != nil {
+		return err
+	}
+	spec.Force = force
+	warning, err := hostmount.Unmount(ctx, spec)
+	if warning != "" {
+		v.screen.Say("warning: %s", warning)
+	}
+	if err != nil {
+		return err
+	}
+	_ = os.Remove(spec.RuntimeDir) // only if it is empty
+	v.tidy()
+	return nil
+}
+
+// OpenFolder does everything up to a folder in the file manager.
+func (c *Chain) OpenFolder(ctx context.Context) error {
+	v, err := c.one()
+	if err != nil {
+		return err
+	}
+	defer v.screen.Done()
+	if err := v.remoteMount(ctx); err != nil {
+		return err
+	}
+	if err := v.do(ctx, v.request(proto.OpServe), nil); err != nil {
+		return err
+	}
+	if err := v.hostMount(ctx); err != nil {
+		return err
+	}
+	opened, err := hostmount.OpenFolder(ctx, v.Mountpoint)
+	if err != nil {
+		v.screen.Say("the file manager did not open: %v", err)
+	} else if !opened {
+		v.screen.Say("there is no desktop here; the files are in %s", v.Mountpoint)
+	}
+	return nil
+}
+
+// Close is the reverse of OpenFolder.
+func (c *Chain) Close(ctx context.Context) error {
+	v, err := c.one()
+	if err != nil {
+		return err
+	}
+	defer v.screen.Done()
+	if err := v.hostUnmount(ctx, false); err != nil {
+		return err
+	}
+	if err := v.do(ctx, v.request(proto.OpUnserve), nil); err != nil {
+		return err
+	}
+	return v.remoteUnmount(ctx)
+}
+
+// Down takes everything of every vault down, whatever state it is in.
+func (c *Chain) Down(ctx context.Context) error {
+	return c.each(ctx, func(v *vault) error {
+		unlock, err := v.state.Lock()
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		herr := v.hostUnmount(ctx, true)
+		terr := v.do(ctx, v.request(proto.OpTeardown), nil)
+		serr := v.stopBridge(ctx)
+		for _, err := range []error{herr, terr, serr} {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,110 @@
+// Package guestrun is the host's end of the protocol with fuseless-guest.
+package guestrun
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"fuseless/guest/proc"
+	"fuseless/guest/proto"
+)
+
+// patience is how long a cancelled guest may clean up before it is killed:
+// longer than all its own deadlines together.
+const patience = 60 * time.Second
+
+// Guest is where the Linux work is done.
+type Guest struct {
+	// Argv starts `fuseless-guest run`: the binary itself on a Linux host.
+	Argv []string
+}
+
+// Local is the guest on this machine.
+func Local(binary string) *Guest { return &Guest{Argv: []string{binary, "run"}} }
+
+// Do sends one request and calls on for each event, in order. The secrets in
+// req travel on standard input. When ctx ends, standard input is closed, and
+// the guest cleans up. A failed request returns a *proto.Error.
+func (g *Guest) Do(ctx context.Context, req proto.Request, on func(proto.Event)) error {
+	req.Protocol = proto.Version
+	line, err := json.Marshal(req)
+	if err != nil {
+		return err
+	}
+	c := exec.Command(g.Argv[0], g.Argv[1:]...)
+	c.Env = proc.Environ()
+	// A terminal's Ctrl-C must reach only us: the guest ends when we say so.
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	stdin, err := c.StdinPipe()
+	if err != nil {
+		return err
+	}
+	stdout, err := c.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	var stderr tail
+	c.Stderr = &stderr
+	if err := c.Start(); err != nil {
+		return proto.Errorf(proto.Internal, "cannot start the guest: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() {
+		stdin.Close()
+		time.AfterFunc(patience, func() { _ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL) })
+	})
+	defer stop()
+	_, werr := stdin.Write(append(line, '\n'))
+	failed := read(stdout, on)
+	_ = stdin.Close()
+	err = c.Wait()
+	switch {
+	case failed != nil && failed.Code == proto.Interrupted && ctx.Err() != nil:
+		return proto.Errorf(proto.Interrupted, "interrupted").WithHint("%s", failed.Hint)
+	case failed != nil:
+		return failed
+	case ctx.Err() != nil:
+		return proto.Errorf(proto.Interrupted, "interrupted").WithHint("run it again: it goes on where it was")
+	case err != nil || werr != nil:
+		return proto.Errorf(proto.Internal, "the guest ended without a word: %w: %s", errors.Join(err, werr), stderr.b)
+	}
+	return nil
+}
+
+// read hands on the events and returns the error event, if there is one.
+func read(r io.Reader, on func(proto.Event)) *proto.Error {
+	var failed *proto.Error
+	dec := json.NewDecoder(bufio.NewReaderSize(r, 1<<16))
+	for {
+		var e proto.Event
+		if err := dec.Decode(&e); err != nil {
+			// Whatever is behind a broken line must be drained, or the guest
+			// would block on it.
+			_, _ = io.Copy(io.Discard, r)
+			return failed
+		}
+		if e.Kind == proto.KindError {
+			failed = &proto.Error{Code: e.Code, Message: e.Text, Hint: e.Hint}
+			continue
+		}
+		if on != nil {
+			on(e)
+		}
+	}
+}
+
+// tail keeps the last 2 KiB.
+type tail struct{ b []byte }
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.b = append(t.b, p...)
+	if over := len(t.b) - 2048; over > 0 {
+		t.b = t.b[over:]
+	}
+	return len(p), nil
+}

@@ -1,0 +1,115 @@
+// Package state keeps what the host remembers of a vault: the lock, the last
+// result, and a copy of the vault's configuration. All of it are hints but the
+// copy, which may be the only key file left when the source is lost.
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/google/renameio/v2"
+
+	"fuseless/guest/proto"
+	"fuseless/guest/rundir"
+)
+
+// Dir is the state folder of one vault.
+type Dir struct {
+	path  string
+	vault string
+}
+
+// Open makes the folder if it is missing.
+func Open(instance, vault string) (Dir, error) {
+	path, err := rundir.MakeStateDir(instance, vault)
+	return Dir{path, vault}, err
+}
+
+// Path of the folder.
+func (d Dir) Path() string { return d.path }
+
+// Lock takes the vault's lock, which the kernel drops when this process ends,
+// however it ends. Two backups of a vault exclude each other.
+func (d Dir) Lock() (unlock func(), err error) {
+	file := filepath.Join(d.path, "lock")
+	l := flock.New(file, flock.SetPermissions(0o600))
+	ok, err := l.TryLock()
+	if err != nil {
+		return nil, proto.Errorf(proto.Internal, "cannot lock the vault %s: %w", d.vault, err)
+	}
+	if !ok {
+		holder := ""
+		if b, err := os.ReadFile(file + ".holder"); err == nil {
+			holder = " (" + string(b) + ")"
+		}
+		return nil, proto.Errorf(proto.Busy, "another run works on the vault %s%s", d.vault, holder).
+			WithHint("wait for it to end, or stop it")
+	}
+	_ = os.WriteFile(file+".holder", fmt.Appendf(nil, "pid %d, since %s", os.Getpid(), time.Now().Format(time.DateTime)), 0o600)
+	return func() {
+		_ = os.Remove(file + ".holder")
+		_ = l.Unlock()
+	}, nil
+}
+
+// Last is the result of the last backup.
+type Last struct {
+	Time        time.Time           `json:"time"` // when it ended
+	Code        proto.Code          `json:"code"`
+	Message     string              `json:"message,omitempty"`
+	Success     time.Time           `json:"success,omitzero"` // end of the last one that succeeded
+	Destination string              `json:"destination"`
+	Config      []byte              `json:"config,omitempty"` // the configuration on the destination after the last success
+	Result      *proto.BackupResult `json:"result,omitempty"`
+}
+
+func (d Dir) lastFile() string { return filepath.Join(d.path, "last.json") }
+
+// Last reads the last result; nil if there is none.
+func (d Dir) Last() *Last {
+	b, err := os.ReadFile(d.lastFile())
+	if err != nil {
+		return nil
+	}
+	var l Last
+	if json.Unmarshal(b, &l) != nil {
+		return nil // a hint that is broken is no hint
+	}
+	return &l
+}
+
+// SetLast records a result.
+func (d Dir) SetLast(l Last) error {
+	b, err := json.MarshalIndent(l, "", "  ")
+	if err != nil {
+		return err
+	}
+	return renameio.WriteFile(d.lastFile(), append(b, '\n'), 0o600)
+}
+
+func (d Dir) configFile() string { return filepath.Join(d.path, "gocryptfs.reverse.conf") }
+
+// Config is the copy of the vault's configuration; nil if there is none.
+func (d Dir) Config() ([]byte, error) {
+	b, err := os.ReadFile(d.configFile())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return b, err
+}
+
+// SetConfig keeps a copy of the vault's configuration.
+func (d Dir) SetConfig(b []byte) error {
+	if old, err := d.Config(); err == nil && string(old) == string(b) {
+		return nil
+	}
+	if err := renameio.WriteFile(d.configFile(), b, 0o600); err != nil {
+		return fmt.Errorf("keep a copy of the vault's configuration: %w", err)
+	}
+	return nil
+}
