@@ -1,0 +1,234 @@
+// Package testrun runs the project's tests: it installs what they need, vets
+// for every platform, runs them with the race detector, and says what was
+// skipped and why.
+package testrun
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"fuseless/guest/proc"
+	"fuseless/guest/proto"
+	"fuseless/magefiles/guestbin"
+	"fuseless/magefiles/prereq"
+)
+
+// Run runs everything in the checkout and writes the report to out. Where CI
+// is set in the environment, a test of testdata/must-run.txt that skips, or is
+// not there, is a failure.
+func Run(ctx context.Context, out io.Writer) error {
+	src, err := guestbin.Source()
+	if err != nil {
+		return err
+	}
+	if err := prereq.Ensure(ctx, append(prereq.LocalGuest(), prereq.Tests()...), out); err != nil {
+		return err
+	}
+	if err := vet(ctx, src, out); err != nil {
+		return err
+	}
+	r := newReport(out)
+	started := time.Now()
+	pr, pw := io.Pipe()
+	done := make(chan error, 1)
+	go func() { done <- r.read(pr) }()
+	var stderr bytes.Buffer
+	err = proc.Run(ctx, proc.Cmd{
+		// One package at a time: several mount and serve, and all of them time out
+		// rather than fail when they starve each other.
+		Argv:   []string{"go", "test", "-race", "-json", "-timeout", "20m", "-p", "1", "./..."},
+		Dir:    src,
+		Env:    []string{"CGO_ENABLED=1"},
+		Stdout: pw, Stderr: io.MultiWriter(out, &stderr),
+	})
+	pw.Close()
+	if rerr := <-done; rerr != nil {
+		return rerr
+	}
+	if ctx.Err() != nil {
+		return proto.Errorf(proto.Interrupted, "interrupted")
+	}
+	missing, merr := r.mustRun(filepath.Join(src, "testdata", "must-run.txt"))
+	if merr != nil {
+		return merr
+	}
+	r.summary(time.Since(started))
+	switch {
+	case err != nil || r.failed > 0:
+		return proto.Errorf(proto.Different, "%d tests failed: %s", r.failed, strings.Join(r.failures, ", "))
+	case r.passed == 0:
+		return proto.Errorf(proto.Different, "no test ran")
+	case len(missing) > 0 && os.Getenv("CI") != "":
+		return proto.Errorf(proto.Different, "tests that must run did not: %s", strings.Join(missing, ", ")).
+			WithHint("see above for the reason; testdata/must-run.txt is the list")
+	}
+	return nil
+}
+
+// vet vets for every platform that we build for, with the mage tag too: go vet
+// leaves out files that are tagged so.
+func vet(ctx context.Context, src string, out io.Writer) error {
+	for _, os := range []string{"linux", "darwin"} {
+		for _, arch := range []string{"amd64", "arm64"} {
+			for _, args := range [][]string{{"./..."}, {"-tags", "mage", "./magefiles"}} {
+				var said bytes.Buffer
+				err := proc.Run(ctx, proc.Cmd{
+					Argv: append([]string{"go", "vet"}, args...), Dir: src, Stdout: &said, Stderr: &said,
+					Env: []string{"GOOS=" + os, "GOARCH=" + arch, "CGO_ENABLED=0"},
+				})
+				if err != nil {
+					return proto.Errorf(proto.Different, "go vet for %s/%s: %s", os, arch, said.String())
+				}
+			}
+			fmt.Fprintf(out, "vet %s/%s: ok\n", os, arch)
+		}
+	}
+	said, err := proc.Output(ctx, proc.Cmd{Argv: []string{"gofmt", "-l", "guest", "magefiles"}, Dir: src})
+	if err == nil && len(bytes.TrimSpace(said)) > 0 {
+		return proto.Errorf(proto.Different, "not formatted: %s", bytes.Fields(said))
+	}
+	return err
+}
+
+// event is a line of `go test -json` (cmd/test2json).
+type event struct {
+	Action  string
+	Package string
+	Test    string
+	Output  string
+	Elapsed float64
+}
+
+// report collects what the tests said.
+type report struct {
+	out                     io.Writer
+	passed, failed, skipped int
+	output                  map[string][]string // of tests that have not ended, or failed
+	skips                   map[string]string   // reason by test
+	results                 map[string]string   // action by test
+	failures                []string
+}
+
+func newReport(out io.Writer) *report {
+	return &report{out: out, output: map[string][]string{}, skips: map[string]string{}, results: map[string]string{}}
+}
+
+func (r *report) read(in io.Reader) error {
+	sc := bufio.NewScanner(in)
+	sc.Buffer(nil, 16<<20)
+	for sc.Scan() {
+		var e event
+		if json.Unmarshal(sc.Bytes(), &e) != nil {
+			fmt.Fprintln(r.out, sc.Text()) // a build error, for one
+			continue
+		}
+		r.event(e)
+	}
+	_, _ = io.Copy(io.Discard, in)
+	return sc.Err()
+}
+
+func (r *report) event(e event) {
+	name := strings.TrimPrefix(e.Package, "fuseless/") + "." + e.Test
+	switch e.Action {
+	case "output":
+		r.output[name] = append(r.output[name], e.Output)
+	case "build-output":
+		fmt.Fprint(r.out, e.Output)
+	case "pass", "fail", "skip":
+		if e.Test == "" {
+			r.ended(e, name)
+			return
+		}
+		r.results[name] = e.Action
+		switch e.Action {
+		case "pass":
+			r.passed++
+		case "skip":
+			r.skipped++
+			r.skips[name] = reason(r.output[name])
+		case "fail":
+			r.failed++
+			r.failures = append(r.failures, name)
+			fmt.Fprintf(r.out, "%s", strings.Join(r.output[name], ""))
+		}
+		delete(r.output, name)
+	}
+}
+
+// ended handles the end of a package.
+func (r *report) ended(e event, name string) {
+	if e.Action == "fail" {
+		// What no test has claimed: a panic, a build error, a time-out.
+		for n, lines := range r.output {
+			if strings.HasPrefix(n, strings.TrimSuffix(name, ".")) {
+				fmt.Fprint(r.out, strings.Join(lines, ""))
+			}
+		}
+		if !slices.ContainsFunc(r.failures, func(f string) bool { return strings.HasPrefix(f, name) }) {
+			r.failed++
+			r.failures = append(r.failures, e.Package)
+		}
+	}
+	if e.Action != "skip" {
+		fmt.Fprintf(r.out, "%-4s %s %.1fs\n", e.Action, e.Package, e.Elapsed)
+	}
+	delete(r.output, name)
+}
+
+// reason is what t.Skip said.
+func reason(output []string) string {
+	for _, l := range slices.Backward(output) {
+		l = strings.TrimSpace(l)
+		if l == "" || strings.HasPrefix(l, "---") || strings.HasPrefix(l, "===") {
+			continue
+		}
+		if _, why, ok := strings.Cut(l, ".go:"); ok {
+			_, why, _ = strings.Cut(why, ": ")
+			return why
+		}
+		return l
+	}
+	return "no reason given"
+}
+
+// mustRun returns the tests of the list that did not run, with the reason.
+func (r *report) mustRun(file string) ([]string, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the list of tests that must run: %w", err)
+	}
+	var missing []string
+	for l := range strings.Lines(string(b)) {
+		l = strings.TrimSpace(l)
+		if l == "" || strings.HasPrefix(l, "#") {
+			continue
+		}
+		switch r.results[l] {
+		case "pass", "fail":
+		case "skip":
+			missing = append(missing, l+" ("+r.skips[l]+")")
+		default:
+			missing = append(missing, l+" (there is no such test)")
+		}
+	}
+	return missing, nil
+}
+
+func (r *report) summary(took time.Duration) {
+	for _, n := range slices.Sorted(maps.Keys(r.skips)) {
+		fmt.Fprintf(r.out, "skipped %s: %s\n", n, r.skips[n])
+	}
+	fmt.Fprintf(r.out, "tests took %s\n", took.Round(time.Second))
+	fmt.Fprintf(r.out, "%d passed, %d failed, %d skipped\n", r.passed, r.failed, r.skipped)
+}
