@@ -3,16 +3,19 @@
 // fuseless: encrypted backups with gocryptfs, without FUSE on your machine.
 //
 // Targets can be chained in one call, as in `mage backup remoteMount serve
-// hostMount`. Where there are several vaults, FUSELESS_VAULT=NAME chooses one.
+// hostMount`; `mage X` and an installed `fuseless X` are the same. Where there are several vaults, FUSELESS_VAULT=NAME chooses one.
 package main
 
 import (
 	"context"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 
 	"github.com/magefile/mage/mg"
 
+	"fuseless/guest/proto"
 	"fuseless/magefiles/bridge"
 	"fuseless/magefiles/chain"
 	"fuseless/magefiles/demo"
@@ -26,12 +29,22 @@ func init() {
 	}
 }
 
-func with(f func(*chain.Chain) error) error {
-	c, err := chain.Open(mg.Verbose())
-	if err != nil {
-		return err
-	}
-	return f(c)
+// with runs f on the configured vaults. mage handles Ctrl-C; SIGTERM and SIGHUP
+// end the target the same way here, with everything cleaned up.
+func with(ctx context.Context, f func(context.Context, *chain.Chain) error) error {
+	return run(ctx, func(ctx context.Context) error {
+		c, err := chain.Open(mg.Verbose())
+		if err != nil {
+			return err
+		}
+		return f(ctx, c)
+	})
+}
+
+func run(ctx context.Context, f func(context.Context) error) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	return proto.Exit(f(ctx))
 }
 
 func is(b *bool) bool { return b != nil && *b }
@@ -44,16 +57,16 @@ func text(s *string) string {
 }
 
 // Setup asks a few questions and writes fuseless.yaml.
-func Setup(ctx context.Context) error { return chain.Setup(ctx) }
+func Setup(ctx context.Context) error { return run(ctx, chain.Setup) }
 
 // Config prints the effective configuration, and where each value comes from.
-func Config() error {
-	return with(func(c *chain.Chain) error { return c.Config.Effective(os.Stdout) })
+func Config(ctx context.Context) error {
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.Config.Effective(os.Stdout) })
 }
 
 // Init makes a vault's configuration in its source and shows the master key, once.
 func Init(ctx context.Context) error {
-	return with(func(c *chain.Chain) error { return c.Init(ctx) })
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.Init(ctx) })
 }
 
 // Backup sends what changed in the source to the vault; deletions go to a dated trash.
@@ -62,7 +75,7 @@ func Backup(ctx context.Context,
 	checksum *bool, // compare contents, not only sizes and times
 	allowDelete *bool, // allow more deletions than 1,000 files or 10 %
 ) error {
-	return with(func(c *chain.Chain) error {
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error {
 		return c.Backup(ctx, chain.BackupOptions{DryRun: is(dryRun), Checksum: is(checksum), AllowDelete: is(allowDelete)})
 	})
 }
@@ -72,7 +85,7 @@ func Restore(ctx context.Context,
 	to *string, // folder to restore into; default: the source, if it is empty or missing
 	only *string, // restore only what matches this pattern, such as '/2024/*.jpg'
 ) error {
-	return with(func(c *chain.Chain) error {
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error {
 		return c.Restore(ctx, chain.RestoreOptions{To: text(to), Only: text(only)})
 	})
 }
@@ -81,67 +94,69 @@ func Restore(ctx context.Context,
 func Status(ctx context.Context,
 	json *bool, // print one JSON document
 ) error {
-	return with(func(c *chain.Chain) error { return c.Status(ctx, is(json)) })
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.Status(ctx, is(json)) })
 }
 
 // Open does everything up to the decrypted files in the file manager.
 func Open(ctx context.Context) error {
-	return with(func(c *chain.Chain) error { return c.OpenFolder(ctx) })
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.OpenFolder(ctx) })
 }
 
 // Close takes down what open made.
 func Close(ctx context.Context) error {
-	return with(func(c *chain.Chain) error { return c.Close(ctx) })
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.Close(ctx) })
 }
 
 // RemoteMount mounts the vault and its decrypted view in the guest, read-only.
 func RemoteMount(ctx context.Context) error {
-	return with(func(c *chain.Chain) error { return c.RemoteMount(ctx) })
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.RemoteMount(ctx) })
 }
 
 // RemoteUnmount takes down what remoteMount made.
 func RemoteUnmount(ctx context.Context) error {
-	return with(func(c *chain.Chain) error { return c.RemoteUnmount(ctx) })
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.RemoteUnmount(ctx) })
 }
 
 // Serve starts the WebDAV server on the mounted view.
 func Serve(ctx context.Context) error {
-	return with(func(c *chain.Chain) error { return c.Serve(ctx) })
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.Serve(ctx) })
 }
 
 // Unserve stops the WebDAV server.
 func Unserve(ctx context.Context) error {
-	return with(func(c *chain.Chain) error { return c.Unserve(ctx) })
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.Unserve(ctx) })
 }
 
 // HostMount mounts the WebDAV server on this machine.
 func HostMount(ctx context.Context) error {
-	return with(func(c *chain.Chain) error { return c.HostMount(ctx) })
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.HostMount(ctx) })
 }
 
 // HostUnmount takes down what hostMount made.
 func HostUnmount(ctx context.Context) error {
-	return with(func(c *chain.Chain) error { return c.HostUnmount(ctx) })
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.HostUnmount(ctx) })
 }
 
 // Down takes everything of every vault down, whatever state it is in.
 func Down(ctx context.Context) error {
-	return with(func(c *chain.Chain) error { return c.Down(ctx) })
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.Down(ctx) })
 }
 
 // Install compiles the task binary `fuseless`, which does everything from any folder, without Go.
 func Install(ctx context.Context,
 	to *string, // folder; default: $GOBIN, else /usr/local/bin for root, else ~/.local/bin
 ) error {
-	return chain.Install(ctx, text(to))
+	return run(ctx, func(ctx context.Context) error { return chain.Install(ctx, text(to)) })
 }
 
 // Demo runs the whole chain on a throwaway remote and compares what comes out with what went in.
 func Demo(ctx context.Context,
 	keep *bool, // leave the decrypted backup open to browse until Ctrl-C
 ) error {
-	return demo.Run(ctx, demo.Options{Keep: is(keep), Out: os.Stdout})
+	return run(ctx, func(ctx context.Context) error { return demo.Run(ctx, demo.Options{Keep: is(keep), Out: os.Stdout}) })
 }
 
 // Test installs what the tests need, and runs them all with the race detector.
-func Test(ctx context.Context) error { return testrun.Run(ctx, os.Stdout) }
+func Test(ctx context.Context) error {
+	return run(ctx, func(ctx context.Context) error { return testrun.Run(ctx, os.Stdout) })
+}

@@ -216,9 +216,7 @@ func (b *backup) send(ctx context.Context) (*rsync.Result, error) {
 	run := b.rsync()
 	run.Delete, run.MaxDelete, run.Force = true, 0, true
 	run.OnProgress = func(p proto.Progress) { b.event(proto.Event{Kind: proto.KindProgress, Progress: &p}) }
-	if b.Backup.Changes {
-		run.OnChange = b.change
-	}
+	run.OnChange = b.change
 	res, err := run.Do(ctx)
 	if err == nil {
 		b.count(res.Stats)
@@ -234,8 +232,18 @@ func (b *backup) count(s rsync.Stats) {
 	b.result.Sent += s.Sent
 }
 
-// change reports one itemised change under its plaintext name.
+// change counts one itemised change, and reports it under its plaintext name
+// if the host wants that.
 func (b *backup) change(what, enc string) {
+	if gocryptfs.Virtual(enc) {
+		return
+	}
+	if strings.HasPrefix(what, "<f") || strings.HasPrefix(what, ">f") {
+		b.result.UserFiles++
+	}
+	if !b.Backup.Changes || what == ".d..t......" { // a folder's time: something in it changed
+		return
+	}
 	if plain, ok := b.names.Decrypt(enc); ok {
 		b.event(proto.Event{Kind: proto.KindChange, Change: &proto.Change{What: what, Path: []byte(plain)}})
 	}

@@ -5,6 +5,7 @@ package ops
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -94,10 +95,8 @@ func (b *backup) delete(ctx context.Context, first, second looked, conflicts []s
 			return err
 		}
 		defer st.Close()
-		if b.Backup.Changes {
-			for _, p := range slices.Sorted(mapKeys(confirmed)) {
-				b.change("*deleting", p)
-			}
+		for _, p := range slices.Sorted(maps.Keys(confirmed)) {
+			b.change("*deleting", p)
 		}
 		if err := store.Move(ctx, st, b.Destination.Path, path.Join(b.Destination.Trash, b.trash), top); err != nil {
 			return proto.Errorf(proto.Remote, "cannot move deleted files to the trash: %w", err).
@@ -142,16 +141,6 @@ func topmost(set map[string]bool) []string {
 	}
 	slices.Sort(top)
 	return top
-}
-
-func mapKeys(m map[string]bool) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 // prune removes the folders of the trash that are older than KeepDays; 0 keeps

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -120,7 +121,11 @@ func (r *run) mountRemote(ctx context.Context, mp string, keep bool) error {
 	if err != nil {
 		return proto.Errorf(proto.Prerequisite, "cannot mount the remote: %w", err).WithHint("install it: `apt-get install sshfs`")
 	}
-	if err := mounts.Wait(ctx, mp, d.Ended); err != nil {
+	err = mounts.Wait(ctx, mp, d.Ended)
+	if err == nil {
+		err = answers(ctx, mp, d.Ended)
+	}
+	if err != nil {
 		d.Kill()
 		_, _ = mounts.Unmount(ctx, mp, time.Second)
 		if ctx.Err() != nil {
@@ -138,13 +143,44 @@ func (r *run) mountRemote(ctx context.Context, mp string, keep bool) error {
 	return writeJSON(mp+".json", identify(d.Pid))
 }
 
+// answers waits until the mount at mp answers: sshfs mounts before it connects,
+// and unmounts again if it cannot.
+func answers(ctx context.Context, mp string, ended <-chan error) error {
+	stat := make(chan error, 1)
+	go func() { // it ends at the latest when the mount is taken down
+		_, err := os.Stat(mp)
+		stat <- err
+	}()
+	var err error
+	select {
+	case err = <-stat:
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if m, merr := mounts.Find(mp); err == nil && merr == nil && m != nil {
+		return nil
+	}
+	// How it ended tells more than the error that we saw.
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(5 * time.Second):
+		return fmt.Errorf("the mount does not answer: %w", err)
+	}
+}
+
 func (r *run) mountView(ctx context.Context, cipher string) error {
 	if _, err := os.Stat(filepath.Join(cipher, gocryptfs.ConfigName)); err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return proto.Errorf(proto.Vault, "there is no vault at %s", r.Destination.Label).
 				WithHint("check the destination; run `fuseless backup` if there was no backup yet")
 		}
-		return proto.Errorf(proto.Remote, "cannot read the vault at %s: %w", r.Destination.Label, err)
+		return proto.Errorf(proto.Remote, "cannot read the vault at %s: %w", r.Destination.Label, err).
+			WithHint("check that you may read the folder there, and run it again when the connection is back")
 	}
 	mp := r.viewPath()
 	if err := os.Mkdir(mp, 0o700); err != nil && !os.IsExist(err) {

@@ -27,6 +27,8 @@ type run struct {
 	state string // state folder of the vault
 	dial  string // what rsync and sshfs call to reach the remote
 
+	fetchFailed bool // a restore could not fetch everything
+
 	mu   sync.Mutex
 	emit *proto.Emitter
 }
@@ -148,7 +150,7 @@ func (r *run) step(ctx context.Context, s proto.Step, f func() error) error {
 
 // explain turns what the host's ssh said into an error that a person can act on.
 func (r *run) explain(stderr string, exit int) *proto.Error {
-	return remote.Explain(stderr, exit, r.Destination.Target, r.Destination.Port)
+	return remote.Explain(stderr, exit, r.Destination.Target, r.Destination.SSH)
 }
 
 func (r *run) log(name string) string { return filepath.Join(r.state, name+".log") }

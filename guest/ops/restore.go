@@ -17,6 +17,7 @@ import (
 	"fuseless/guest/gocryptfs"
 	"fuseless/guest/proto"
 	"fuseless/guest/rsync"
+	"fuseless/guest/store"
 )
 
 // stagingSuffix names the folder beside the target into which the encrypted
@@ -60,14 +61,14 @@ func (r *run) restore(ctx context.Context) (err error) {
 	}
 	res.Files, res.Bytes = out.Stats.Created, out.Stats.Size
 	res.Existing = out.Kept
-	if staged {
+	if staged && !r.fetchFailed {
 		if err := os.RemoveAll(to + stagingSuffix); err != nil {
 			r.warn("cannot remove the fetched encrypted files: " + err.Error())
 		}
 	}
 	res.Duration = time.Since(started)
 	r.event(proto.Event{Kind: proto.KindResult, Restore: &res})
-	if out.Code != 0 {
+	if out.Code != 0 || r.fetchFailed {
 		for _, l := range out.Errors {
 			r.warn(l)
 		}
@@ -137,6 +138,9 @@ func (r *run) cipherDir(ctx context.Context, dir, to string) (cipher string, sta
 	}
 	if r.Restore.Only == "" {
 		staging := to + stagingSuffix
+		if err := r.checkPassphrase(ctx); err != nil {
+			return "", false, err
+		}
 		fits, err := r.fits(ctx, staging, to)
 		if err != nil {
 			return "", false, err
@@ -148,6 +152,27 @@ func (r *run) cipherDir(ctx context.Context, dir, to string) (cipher string, sta
 	}
 	mp := filepath.Join(dir, "remote")
 	return mp, false, r.step(ctx, proto.StepRemote, func() error { return r.mountRemote(ctx, mp, false) })
+}
+
+// checkPassphrase tries the passphrase on the vault's configuration, before
+// anything large is fetched.
+func (r *run) checkPassphrase(ctx context.Context) error {
+	return r.step(ctx, proto.StepConnect, func() error {
+		st, err := store.Open(ctx, r.Destination)
+		if err != nil {
+			return err
+		}
+		defer st.Close()
+		look, err := lookAt(st, r.Destination)
+		if err != nil {
+			return err
+		}
+		if look.Config == nil {
+			return proto.Errorf(proto.Vault, "there is no vault at %s", r.Destination.Label).WithHint("check the destination")
+		}
+		_, err = gocryptfs.MasterKey(ctx, r.dir, look.Config, r.Passphrase)
+		return err
+	})
 }
 
 func (r *run) fetchRun(staging string) rsync.Run {
@@ -162,7 +187,7 @@ func (r *run) fits(ctx context.Context, staging, to string) (bool, error) {
 	run := r.fetchRun(staging)
 	run.DryRun = true
 	var fits bool
-	err := r.step(ctx, proto.StepConnect, func() error {
+	err := func() error {
 		out, err := run.Do(ctx)
 		if err != nil {
 			return err
@@ -192,7 +217,7 @@ func (r *run) fits(ctx context.Context, staging, to string) (bool, error) {
 				WithHint("choose a larger disk with -to=DIR, or a part with -only=PATTERN")
 		}
 		return nil
-	})
+	}()
 	return fits, err
 }
 
@@ -204,7 +229,12 @@ func (r *run) fetch(ctx context.Context, staging string) error {
 	run.OnProgress = func(p proto.Progress) { r.event(proto.Event{Kind: proto.KindProgress, Progress: &p}) }
 	out, err := run.Do(ctx)
 	if err == nil && out.Code != 0 {
-		err = proto.Errorf(proto.Incomplete, "some of the vault's files could not be fetched: %s", strings.Join(out.Errors, "; "))
+		// What could be fetched is decrypted all the same.
+		r.fetchFailed = true
+		for _, l := range out.Errors {
+			r.warn("fetch: " + l)
+		}
+		return nil
 	}
 	if err != nil {
 		r.note("what was fetched is kept, encrypted, in " + staging + ": the next try goes on from there")

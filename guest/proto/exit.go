@@ -99,6 +99,24 @@ func (e *Error) Unwrap() error { return e.Err }
 // ExitStatus lets mage end with this error's code.
 func (e *Error) ExitStatus() int { return int(e.Code) }
 
+// exit gives an error that wraps an *Error its exit status.
+type exit struct {
+	error
+	code Code
+}
+
+func (e exit) ExitStatus() int { return int(e.code) }
+func (e exit) Unwrap() error   { return e.error }
+
+// Exit is err with an ExitStatus of its own. mage looks for that method on the
+// error itself and not on what it wraps, and would end with 1.
+func Exit(err error) error {
+	if err == nil {
+		return nil
+	}
+	return exit{err, CodeOf(err)}
+}
+
 // CodeOf is the exit code for err: OK for nil, Internal for an error that
 // carries none.
 func CodeOf(err error) Code {

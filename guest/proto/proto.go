@@ -59,7 +59,7 @@ type Destination struct {
 	Path   string `json:"path"`             // on the remote: absolute, or relative to the login folder
 	Local  bool   `json:"local,omitempty"`  // Path is a folder of the guest itself
 	Target string `json:"target,omitempty"` // user@host, for messages and hints
-	Port   string `json:"port,omitempty"`   // of ssh, for hints
+	SSH    string `json:"ssh,omitempty"`    // the ssh command that a person would type, for hints
 	Socket string `json:"socket,omitempty"` // unix socket of the host's bridge, as the guest sees it
 	Trash  string `json:"trash"`            // folder for what is deleted or replaced, beside Path
 }
@@ -202,13 +202,14 @@ type BackupResult struct {
 	Files       int64         `json:"files"`       // in the image of the source, gocryptfs's own included
 	Created     int64         `json:"created"`     // new on the remote
 	Transferred int64         `json:"transferred"` // regular files whose contents were sent, in whole or in part
+	UserFiles   int64         `json:"userFiles"`   // of those, the user's and not gocryptfs's own
 	Deleted     int64         `json:"deleted"`     // entries moved to the trash
 	Held        int64         `json:"held"`        // entries that wait for consent to be deleted
 	Doubtful    int64         `json:"doubtful"`    // entries that only one of the two looks missed; they were kept
 	Bytes       int64         `json:"bytes"`       // total size
 	Literal     int64         `json:"literal"`     // file data sent as such
 	Sent        int64         `json:"sent"`        // all bytes sent
-	Duration    time.Duration `json:"duration"`    // ns
+	Duration    time.Duration `json:"durationNs"`
 	Trash       string        `json:"trash,omitempty"`
 	DryRun      bool          `json:"dryRun,omitempty"`
 	Incomplete  bool          `json:"incomplete,omitempty"`
@@ -231,7 +232,7 @@ type RestoreResult struct {
 	Bytes    int64         `json:"bytes"`
 	Existing int64         `json:"existing"` // entries that were there already and were left as they are
 	Reduced  bool          `json:"reduced"`  // through sshfs: times in whole seconds, hard links separate
-	Duration time.Duration `json:"duration"`
+	Duration time.Duration `json:"durationNs"`
 }
 
 // Status is what the guest knows of a vault.

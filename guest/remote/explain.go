@@ -71,11 +71,12 @@ var messages = []struct {
 
 // Explain turns what ssh or rsync wrote to standard error, and the exit status
 // of ssh, into an error of code proto.Remote or proto.NoSpace with a hint; nil
-// for status 0. target is user@host, port may be empty.
+// for status 0. target is user@host; command is the ssh command that a person
+// would type to reach it, empty for `ssh target`.
 //
 // A status that belongs to the remote command, as rsync's 23, is explained
 // only if its cause is known: see Exit.
-func Explain(stderr string, exit int, target, port string) *proto.Error {
+func Explain(stderr string, exit int, target, command string) *proto.Error {
 	if exit == 0 {
 		return nil
 	}
@@ -83,29 +84,28 @@ func Explain(stderr string, exit int, target, port string) *proto.Error {
 	for _, m := range messages {
 		for _, s := range m.any {
 			if strings.Contains(low, s) {
-				return explained(m.code, m.text, m.hint, stderr, target, port)
+				return explained(m.code, m.text, m.hint, stderr, target, command)
 			}
 		}
 	}
 	switch exit {
 	case 126, 127: // POSIX sh: cannot be executed, not found
-		return explained(proto.Remote, "the remote cannot run what is needed", "rsync must be installed there, and sftp be permitted", stderr, target, port)
+		return explained(proto.Remote, "the remote cannot run what is needed", "rsync must be installed there, and sftp be permitted", stderr, target, command)
 	case ExitLost:
-		return explained(proto.Remote, "the connection to the remote failed", "`@` must work without a question", stderr, target, port)
+		return explained(proto.Remote, "the connection to the remote failed", "`@` must work without a question", stderr, target, command)
 	}
 	return nil
 }
 
-func explained(code proto.Code, text, hint, stderr, target, port string) *proto.Error {
+func explained(code proto.Code, text, hint, stderr, target, command string) *proto.Error {
 	text += " (" + target + ")"
 	if l := lastLine(stderr); l != "" {
 		text += ": " + l
 	}
-	ssh := "ssh " + target
-	if port != "" {
-		ssh = "ssh -p " + port + " " + target
+	if command == "" {
+		command = "ssh " + target
 	}
-	return proto.Errorf(code, "%s", text).WithHint("%s", strings.ReplaceAll(hint, "@", ssh))
+	return proto.Errorf(code, "%s", text).WithHint("%s", strings.ReplaceAll(hint, "@", command))
 }
 
 // lastLine is the last line of s that says something, at most 200 bytes. ssh

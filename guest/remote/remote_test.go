@@ -256,7 +256,7 @@ func TestExplain(t *testing.T) {
 		{`rsync: [generator] mkdir "/v/x" failed: Read-only file system (30)`, 23, proto.Remote, "read-only"},
 		{"bash: line 1: rsync: command not found\n", 127, proto.Remote, "no rsync"},
 	} {
-		e := Explain(c.stderr, c.exit, "u@h", "23")
+		e := Explain(c.stderr, c.exit, "u@h", "ssh -p 23 u@h")
 		if e == nil || e.Code != c.code || !strings.Contains(e.Message, c.text) || !strings.Contains(e.Message, "u@h") || e.Hint == "" {
 			t.Errorf("%q: %v", c.stderr, e)
 		}
@@ -267,7 +267,7 @@ func TestExplain(t *testing.T) {
 	if e := Explain("Connection refused", 0, "u@h", ""); e != nil {
 		t.Errorf("success is explained: %v", e)
 	}
-	if e := Explain("Host key verification failed.", 255, "u@h", "23"); !strings.Contains(e.Hint, "`ssh -p 23 u@h`") {
+	if e := Explain("Host key verification failed.", 255, "u@h", "ssh -p 23 u@h"); !strings.Contains(e.Hint, "`ssh -p 23 u@h`") {
 		t.Error(e.Hint)
 	}
 }

@@ -69,6 +69,8 @@ func (f *sftpFS) MkdirAll(n string) error {
 // draft-ietf-secsh-filexfer-02 section 6.5).
 func (f *sftpFS) Rename(from, to string) error { return f.c.Rename(from, to) }
 
+func (f *sftpFS) Chmod(n string, mode fs.FileMode) error { return f.c.Chmod(n, mode) }
+
 func (f *sftpFS) Remove(n string) error {
 	err := f.c.Remove(n)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -31,6 +32,8 @@ type FS interface {
 	MkdirAll(name string) error
 	// Rename fails if there is something at the new name.
 	Rename(from, to string) error
+	// Chmod sets permissions and the setuid, setgid and sticky bits.
+	Chmod(name string, mode fs.FileMode) error
 	// Remove removes a file or an empty folder.
 	Remove(name string) error
 	Close() error
@@ -44,7 +47,7 @@ func Open(ctx context.Context, d proto.Destination) (FS, error) {
 	var said bytes.Buffer
 	c, closer, err := remote.SFTP(ctx, d.Socket, &said)
 	if err != nil {
-		if e := remote.Explain(said.String(), remote.ExitLost, d.Target, d.Port); e != nil {
+		if e := remote.Explain(said.String(), remote.ExitLost, d.Target, d.SSH); e != nil {
 			return nil, e
 		}
 		return nil, proto.Errorf(proto.Remote, "cannot reach %s: %w", d.Label, err).
@@ -82,6 +85,9 @@ func move(f FS, from, to string) error {
 		return err
 	}
 	err := f.Rename(from, to)
+	if errors.Is(err, fs.ErrPermission) {
+		err = renameLocked(f, from, to)
+	}
 	if err == nil {
 		return nil
 	}
@@ -117,6 +123,50 @@ func move(f FS, from, to string) error {
 	return f.Remove(from)
 }
 
+// locked serializes renameLocked: two of them may need the same folder.
+var locked sync.Mutex
+
+// renameLocked renames what is in, or is, a folder that its owner may not
+// write: a vault has the modes of the source, and on a remote where we are not
+// root they bind us. The modes are put back.
+func renameLocked(f FS, from, to string) error {
+	locked.Lock()
+	defer locked.Unlock()
+	parent := path.Dir(from)
+	back, err := widen(f, parent)
+	if err != nil {
+		return err
+	}
+	defer back(parent)
+	// A folder that moves gets another parent, so its own "..", too, changes.
+	self, err := widen(f, from)
+	if err != nil {
+		return err
+	}
+	if err := f.Rename(from, to); err != nil {
+		self(from)
+		return err
+	}
+	self(to)
+	return nil
+}
+
+// widen lets the owner write a folder. back sets its mode as it was.
+func widen(f FS, name string) (back func(name string), err error) {
+	fi, err := f.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	mode := fi.Mode()
+	if !fi.IsDir() || mode.Perm()&0o700 == 0o700 {
+		return func(string) {}, nil
+	}
+	if err := f.Chmod(name, mode|0o700); err != nil {
+		return nil, err
+	}
+	return func(name string) { _ = f.Chmod(name, mode) }, nil
+}
+
 // RemoveAll removes name and all below it.
 func RemoveAll(ctx context.Context, f FS, name string) error {
 	if err := ctx.Err(); err != nil {
@@ -131,6 +181,9 @@ func RemoveAll(ctx context.Context, f FS, name string) error {
 	}
 	if !fi.IsDir() {
 		return f.Remove(name)
+	}
+	if _, err := widen(f, name); err != nil {
+		return err
 	}
 	children, err := f.ReadDir(name)
 	if err != nil {
@@ -216,6 +269,8 @@ func (local) Rename(from, to string) error {
 	}
 	return os.Rename(from, to)
 }
+
+func (local) Chmod(n string, mode fs.FileMode) error { return os.Chmod(n, mode) }
 
 func (local) Remove(n string) error { return os.Remove(n) }
 func (local) Close() error          { return nil }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"fuseless/guest/proto"
@@ -25,6 +26,9 @@ func (c *Chain) Backup(ctx context.Context, o BackupOptions) error {
 }
 
 func (v *vault) backup(ctx context.Context, o BackupOptions) error {
+	if err := v.require("gocryptfs", "fusermount3", "rsync"); err != nil {
+		return err
+	}
 	unlock, err := v.state.Lock()
 	if err != nil {
 		return err
@@ -130,6 +134,9 @@ func (c *Chain) Restore(ctx context.Context, o RestoreOptions) error {
 		return err
 	}
 	defer v.screen.Done()
+	if err := v.require("gocryptfs", "fusermount3", "rsync", "sshfs"); err != nil {
+		return err
+	}
 	unlock, err := v.state.Lock()
 	if err != nil {
 		return err
@@ -162,6 +169,14 @@ func (c *Chain) Restore(ctx context.Context, o RestoreOptions) error {
 // restoreTo is the folder to restore into: by default where the files were, if
 // nothing is there now.
 func (v *vault) restoreTo(to string) (string, error) {
+	if to == "~" || strings.HasPrefix(to, "~/") {
+		// The shell does not expand it behind `-to=`.
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", proto.Errorf(proto.Config, "no home folder: %w", err).WithHint("give -to=DIR with a whole path")
+		}
+		to = filepath.Join(home, to[1:])
+	}
 	if to != "" {
 		return filepath.Abs(to)
 	}

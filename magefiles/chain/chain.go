@@ -4,11 +4,13 @@ package chain
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"fuseless/guest/proto"
 	"fuseless/guest/rundir"
@@ -17,6 +19,7 @@ import (
 	"fuseless/magefiles/guestbin"
 	"fuseless/magefiles/guestrun"
 	"fuseless/magefiles/passphrase"
+	"fuseless/magefiles/prereq"
 	"fuseless/magefiles/screen"
 	"fuseless/magefiles/state"
 )
@@ -179,15 +182,25 @@ func (c *Chain) theGuest(ctx context.Context) (*guestrun.Guest, error) {
 	return c.guest, c.guestErr
 }
 
+// require says which programs are missing, all at once. The guest is this
+// machine.
+func (v *vault) require(programs ...string) error {
+	if !v.Destination.Local {
+		return prereq.Require(append(programs, "ssh")...)
+	}
+	return prereq.Require(programs...)
+}
+
 // request is what every request about this vault has in common.
 func (v *vault) request(op proto.Op) proto.Request {
 	d := v.Destination
 	req := proto.Request{
 		Op: op, Instance: v.instance, Vault: v.Name, Source: v.Source, Exclude: v.Exclude, Port: v.Port,
-		Destination: proto.Destination{Label: d.String(), Path: d.Path, Local: d.Local, Port: d.Port, Trash: d.Path + ".trash"},
+		Destination: proto.Destination{Label: d.String(), Path: d.Path, Local: d.Local, Trash: d.Path + ".trash"},
 	}
 	if !d.Local {
 		req.Destination.Target = d.Target()
+		req.Destination.SSH = v.remote(true).Command()
 	}
 	return req
 }
@@ -220,7 +233,8 @@ func (v *vault) bridge(ctx context.Context, readOnly bool) (socket string, stop 
 	if err := r.Check(); err != nil {
 		return "", nil, err
 	}
-	socket = filepath.Join(dir, fmt.Sprintf("bridge-%d.sock", os.Getpid()))
+	removeDead(dir)
+	socket = filepath.Join(dir, fmt.Sprintf(bridgeSocket, os.Getpid()))
 	l, err := bridge.Listen(socket)
 	if err != nil {
 		return "", nil, err
@@ -240,12 +254,27 @@ func (v *vault) bridge(ctx context.Context, readOnly bool) (socket string, stop 
 	}, nil
 }
 
+// bridgeSocket is the name of the socket of the process that its number names.
+const bridgeSocket = "bridge-%d.sock"
+
+// removeDead removes the sockets of killed processes.
+func removeDead(dir string) {
+	old, _ := filepath.Glob(filepath.Join(dir, "bridge-*.sock"))
+	for _, f := range old {
+		var pid int
+		if _, err := fmt.Sscanf(filepath.Base(f), bridgeSocket, &pid); err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			_ = os.Remove(f)
+		}
+	}
+}
+
 // tidy removes the vault's runtime folder if nothing of it is in use.
 func (v *vault) tidy() {
 	dir, err := rundir.Path(v.instance, v.Name)
 	if err != nil {
 		return
 	}
+	removeDead(dir)
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) > 1 || len(entries) == 1 && entries[0].Name() != "dial" {
 		return

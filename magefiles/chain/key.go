@@ -118,6 +118,9 @@ func (v *vault) remoteKey(ctx context.Context) ([]byte, error) {
 // makeKey makes a new configuration, keeps a copy, writes it into the source,
 // and shows the master key.
 func (v *vault) makeKey(ctx context.Context) error {
+	if err := v.require("gocryptfs"); err != nil {
+		return err
+	}
 	pass, err := v.newPassphrase(ctx)
 	if err != nil {
 		return err

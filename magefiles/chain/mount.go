@@ -3,8 +3,10 @@ package chain
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"fuseless/guest/proto"
 	"fuseless/guest/rundir"
@@ -31,6 +33,9 @@ func (v *vault) remoteMount(ctx context.Context) error {
 	if st.View != nil && st.View.Alive && (v.Destination.Local || st.Remote != nil && st.Remote.Alive && v.bridgeRunning()) {
 		return nil
 	}
+	if err := v.require("gocryptfs", "fusermount3", "sshfs"); err != nil {
+		return err
+	}
 	pass, err := v.passphrase(ctx)
 	if err != nil {
 		return err
@@ -43,7 +48,11 @@ func (v *vault) remoteMount(ctx context.Context) error {
 		}
 	}
 	if err := v.do(ctx, req, nil); err != nil {
-		return errors.Join(err, v.stopBridge(context.WithoutCancel(ctx)))
+		// Not joined: mage takes the exit code from the error itself.
+		if serr := v.stopBridge(context.WithoutCancel(ctx)); serr != nil {
+			v.screen.Say("warning: %v", serr)
+		}
+		return err
 	}
 	return nil
 }
@@ -152,6 +161,10 @@ func (v *vault) hostMount(ctx context.Context) error {
 	warning, err := hostmount.Mount(ctx, spec)
 	if warning != "" {
 		v.screen.Say("warning: %s", warning)
+	}
+	var e *proto.Error
+	if errors.As(err, &e) && e.Code == proto.Prerequisite && strings.Contains(e.Hint, "gio mount") {
+		e.Hint += fmt.Sprintf("; its password is in %s, and the view stays served until `fuseless close`", filepath.Join(filepath.Dir(spec.RuntimeDir), "webdav.json"))
 	}
 	if err != nil {
 		return err

@@ -113,13 +113,13 @@ func printStatus(w io.Writer, s VaultStatus) {
 	case l == nil:
 		fmt.Fprintln(w, "  backup   never")
 	case l.Code == proto.OK:
-		fmt.Fprintf(w, "  backup   %s: ok\n", humanize.Time(l.Time))
+		fmt.Fprintf(w, "  backup   %s: ok\n", ago(l.Time))
 	default:
-		fmt.Fprintf(w, "  backup   %s: %s (%s)\n", humanize.Time(l.Time), l.Message, l.Code)
+		fmt.Fprintf(w, "  backup   %s: %s (%s)\n", ago(l.Time), l.Message, l.Code)
 		if l.Success.IsZero() {
 			fmt.Fprintln(w, "           it has never succeeded")
 		} else {
-			fmt.Fprintf(w, "           the last that succeeded was %s\n", humanize.Time(l.Success))
+			fmt.Fprintf(w, "           the last that succeeded was %s\n", ago(l.Success))
 		}
 	}
 	for _, m := range []struct {
@@ -148,6 +148,13 @@ func printStatus(w io.Writer, s VaultStatus) {
 	for _, p := range s.Strays {
 		fmt.Fprintf(w, "  stray    %s; the next backup, or `fuseless down`, takes it down\n", p)
 	}
+}
+
+func ago(t time.Time) string {
+	if time.Since(t) < 2*time.Second {
+		return "just now"
+	}
+	return humanize.Time(t)
 }
 
 func or(s, otherwise string) string {

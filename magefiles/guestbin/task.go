@@ -70,20 +70,21 @@ func Install(ctx context.Context, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// Compiled beside it and renamed: a running one is not overwritten.
-	tmp, err := os.CreateTemp(dir, ".fuseless-")
+	// Compiled beside it and renamed: a running one is not overwritten. Its name
+	// is the final one, because mage puts that into the help.
+	tmp, err := os.MkdirTemp(dir, ".fuseless-")
 	if err != nil {
 		return "", installError(dir, err)
 	}
-	tmp.Close()
-	defer os.Remove(tmp.Name())
-	if err := CompileTask(ctx, src, tmp.Name()); err != nil {
+	defer os.RemoveAll(tmp)
+	bin := filepath.Join(tmp, "fuseless")
+	if err := CompileTask(ctx, src, bin); err != nil {
 		return "", err
 	}
-	if err := os.Chmod(tmp.Name(), 0o755); err != nil {
+	if err := os.Chmod(bin, 0o755); err != nil {
 		return "", err
 	}
-	return out, os.Rename(tmp.Name(), out)
+	return out, os.Rename(bin, out)
 }
 
 func installError(dir string, err error) error {

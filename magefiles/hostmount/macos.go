@@ -135,7 +135,7 @@ func (sys macSystem) unmount(ctx context.Context, spec Spec, mounted bool) error
 		case err == nil: // another mount lay beneath
 		case strings.Contains(strings.ToLower(proc.Stderr(err)), "resource busy"), ended(err):
 			return proto.Errorf(proto.Busy, "%s is in use: %w", spec.Mountpoint, err).
-				WithHint("close what is open there (lsof +f -- %q names it), or unmount with force", spec.Mountpoint)
+				WithHint("close what is open there (lsof +f -- %q names it), or run `fuseless down`", spec.Mountpoint)
 		default:
 			return proto.Errorf(proto.Mount, "unmounting %s: %w", spec.Mountpoint, err)
 		}

@@ -132,10 +132,10 @@ func umountError(ctx context.Context, spec Spec, err error) error {
 		return err
 	case ended(err):
 		return proto.Errorf(proto.Busy, "unmounting %s: the server behind it does not answer", spec.Mountpoint).
-			WithHint("start the server again, or unmount with force")
+			WithHint("start the server again, or run `fuseless down`")
 	case strings.Contains(proc.Stderr(err), "target is busy"):
 		return proto.Errorf(proto.Busy, "%s is in use", spec.Mountpoint).
-			WithHint("close what is open there%s, or unmount with force", holders(spec.Mountpoint))
+			WithHint("close what is open there%s, or run `fuseless down`", holders(spec.Mountpoint))
 	}
 	return proto.Errorf(proto.Mount, "unmounting %s: %w", spec.Mountpoint, err)
 }
@@ -161,7 +161,7 @@ func awaitEnd(ctx context.Context, spec Spec, pids []int) error {
 			case <-tick.C:
 			case <-ctx.Done():
 				return proto.Errorf(proto.Busy, "davfs2 (pid %d) is still at work for %s: %w", pid, spec.Mountpoint, ctx.Err()).
-					WithHint("it may be uploading; try again later, or unmount with force")
+					WithHint("it may be uploading; try again later, or run `fuseless down`")
 			}
 		}
 	}

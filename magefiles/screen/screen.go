@@ -127,19 +127,28 @@ func (s *Screen) Backup(r *proto.BackupResult) {
 	if r.DryRun {
 		verb = "would back up"
 	}
-	fmt.Fprintf(s.Out, "%s: %s: %s entries, %s; %s new, %s files sent (%s of data, %s on the wire), %s deleted; %s\n",
-		s.Vault, verb, humanize.Comma(r.Files), humanize.IBytes(uint64(r.Bytes)), humanize.Comma(r.Created),
-		humanize.Comma(r.Transferred), humanize.IBytes(uint64(r.Literal)), humanize.IBytes(uint64(r.Sent)),
+	fmt.Fprintf(s.Out, "%s: %s: %s, %s; %s new, %s sent (%s of data, %s on the wire), %s deleted; %s\n",
+		s.Vault, verb, entries(r.Files), humanize.IBytes(uint64(r.Bytes)), humanize.Comma(r.Created),
+		plural(r.UserFiles, "file", "files"), humanize.IBytes(uint64(r.Literal)), humanize.IBytes(uint64(r.Sent)),
 		humanize.Comma(r.Deleted), r.Duration.Round(100*time.Millisecond))
 	if r.Trash != "" {
 		fmt.Fprintf(s.Out, "%s: what was deleted is in the trash: %s\n", s.Vault, r.Trash)
 	}
 	if r.Doubtful > 0 {
-		fmt.Fprintf(s.Out, "%s: %d entries were missing in only one of two looks at the source; they were kept\n", s.Vault, r.Doubtful)
+		fmt.Fprintf(s.Out, "%s: missing in only one of two looks at the source, and kept: %s\n", s.Vault, entries(r.Doubtful))
 	}
 	for _, o := range r.NotBackedUp {
 		fmt.Fprintf(s.Out, "%s: not backed up: %s: %s\n", s.Vault, o.What, examples(o))
 	}
+}
+
+func entries(n int64) string { return plural(n, "entry", "entries") }
+
+func plural(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return humanize.Comma(n) + " " + many
 }
 
 func examples(o proto.Omission) string {
@@ -175,10 +184,10 @@ func Quote(name []byte) string {
 // Restore prints the account of a restore.
 func (s *Screen) Restore(r *proto.RestoreResult) {
 	s.endBar()
-	fmt.Fprintf(s.Out, "%s: restored %s entries, %s, into %s; %s\n", s.Vault, humanize.Comma(r.Files),
+	fmt.Fprintf(s.Out, "%s: restored %s, %s, into %s; %s\n", s.Vault, entries(r.Files),
 		humanize.IBytes(uint64(r.Bytes)), r.To, r.Duration.Round(100*time.Millisecond))
 	if r.Existing > 0 {
-		fmt.Fprintf(s.Out, "%s: %s entries were there already and were left as they are\n", s.Vault, humanize.Comma(r.Existing))
+		fmt.Fprintf(s.Out, "%s: already there, and left as it was: %s\n", s.Vault, entries(r.Existing))
 	}
 	if r.Reduced {
 		fmt.Fprintf(s.Out, "%s: through sshfs: times in whole seconds, hard links are separate files\n", s.Vault)
