@@ -1,0 +1,2 @@
+// Package readme has no code of its own: its tests keep README.md honest.
+package readme
