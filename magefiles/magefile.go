@@ -29,8 +29,8 @@ func init() {
 	}
 }
 
-// with runs f on the configured vaults. mage handles Ctrl-C; SIGTERM and SIGHUP
-// end the target the same way here, with everything cleaned up.
+// with runs f on the configured vaults. Ctrl-C, SIGTERM and SIGHUP end it, with
+// everything cleaned up.
 func with(ctx context.Context, f func(context.Context, *chain.Chain) error) error {
 	return run(ctx, func(ctx context.Context) error {
 		c, err := chain.Open(mg.Verbose())
@@ -42,9 +42,17 @@ func with(ctx context.Context, f func(context.Context, *chain.Chain) error) erro
 }
 
 func run(ctx context.Context, f func(context.Context) error) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGHUP)
+	// Instead of mage's handler, which ends the process five seconds later,
+	// cleaned up or not. A second signal does end it.
+	signal.Reset(os.Interrupt)
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	return proto.Exit(f(ctx))
+	context.AfterFunc(ctx, stop)
+	err := f(ctx)
+	if err != nil && ctx.Err() != nil && proto.CodeOf(err) == proto.Internal {
+		err = proto.Errorf(proto.Interrupted, "interrupted").WithHint("run it again: it goes on where it was")
+	}
+	return proto.Exit(err)
 }
 
 func is(b *bool) bool { return b != nil && *b }

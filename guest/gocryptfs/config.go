@@ -32,6 +32,10 @@ func ParseConfig(b []byte) (*Config, error) {
 	return &c, nil
 }
 
+// PlaintextNames tells whether names are not encrypted (-plaintextnames). Such
+// a vault cannot be told from gocryptfs's own files by name.
+func (c *Config) PlaintextNames() bool { return slices.Contains(c.FeatureFlags, "PlaintextNames") }
+
 // Reverse tells whether the configuration can serve a reverse mount, which
 // needs deterministic encryption (AES-SIV).
 func (c *Config) Reverse() bool { return slices.Contains(c.FeatureFlags, "AESSIV") }

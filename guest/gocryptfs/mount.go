@@ -83,6 +83,34 @@ func (m *Mount) removeSocket() {
 	}
 }
 
+// Check returns an error if the mount is gone. An empty folder in its place
+// would look like a source, or a vault, without files: so it is asked after
+// every use, too.
+func (m *Mount) Check() error {
+	select {
+	case err := <-m.daemon.Ended:
+		return proto.Errorf(proto.Mount, "gocryptfs ended while its mount was in use: %w", err).WithHint("run it again; nothing was deleted")
+	default:
+	}
+	if there, err := mounts.Find(m.Path); err != nil || there == nil {
+		return proto.Errorf(proto.Mount, "the mount %s was taken away while it was in use", m.Path).WithHint("run it again; nothing was deleted")
+	}
+	return nil
+}
+
+// Complaints are the lines that gocryptfs logged since it was mounted. In
+// forward mode it hides what it cannot decrypt, a whole folder if its directory
+// IV is damaged, and this is the only place where it says so.
+func (m *Mount) Complaints() []string {
+	var lines []string
+	for l := range strings.Lines(m.daemon.Output()) {
+		if l = strings.TrimSpace(l); l != "" {
+			lines = append(lines, l)
+		}
+	}
+	return lines
+}
+
 // Pid of the gocryptfs process.
 func (m *Mount) Pid() int { return m.daemon.Pid }
 

@@ -55,8 +55,15 @@ func Below(dir string) ([]string, error) {
 // Wait waits until something is mounted at path, or ended says that the
 // process which was to mount it is gone, or ctx ends. The kernel reports a
 // change of the mount table as POLLERR on mountinfo (proc_pid_mountinfo(5)).
+// It waits for two minutes at the most.
 func Wait(ctx context.Context, path string, ended <-chan error) error {
-	return wait(ctx, path, true, ended)
+	limited, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	err := wait(limited, path, true, ended)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return fmt.Errorf("nothing was mounted on %s within two minutes", path)
+	}
+	return err
 }
 
 // WaitGone waits until nothing is mounted at path any more.

@@ -3,19 +3,18 @@
 package ops
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"io/fs"
+	"fmt"
 	"os"
 	"path"
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"fuseless/guest/gocryptfs"
 	"fuseless/guest/proto"
 	"fuseless/guest/rsync"
-	"fuseless/guest/store"
 )
 
 // Limits above which deletions need consent.
@@ -24,10 +23,6 @@ const (
 	maxDeletePercent = 10
 )
 
-// trashTime is how the trash's folders are named: UTC, sortable, and made of
-// characters that no remote shell minds.
-const trashTime = "20060102T150405Z"
-
 // backup is one run of a backup.
 type backup struct {
 	*run
@@ -35,18 +30,21 @@ type backup struct {
 	dir     string // folder of this run
 	version gocryptfs.Version
 	image   *gocryptfs.Mount
+	images  int // mounted so far
 	names   *gocryptfs.Names
+	stamp   string // name of this run's folder in the trash
+	passes  int    // passes of rsync that could replace something
 	fresh   bool   // the vault was made by this run
-	trash   string // name of this run's folder in the trash
+	proof   bool   // whether vault and source belong together is to be seen from their names
 	result  proto.BackupResult
 	faults  omissions
 }
 
 func (r *run) backup(ctx context.Context) (err error) {
 	b := &backup{run: r, started: time.Now()}
-	b.trash = b.started.UTC().Format(trashTime)
+	b.stamp = stampOf(b.started)
 	b.result.DryRun = r.Backup.DryRun
-	if err := checkSource(r.Source); err != nil {
+	if err := r.checkSource(); err != nil {
 		return err
 	}
 	if b.version, err = gocryptfs.Installed(ctx); err != nil {
@@ -55,11 +53,6 @@ func (r *run) backup(ctx context.Context) (err error) {
 	b.result.GocryptfsV = b.version.String()
 	if err := r.repair(ctx); err != nil {
 		return err
-	}
-	if !r.Backup.Known || r.Destination.Local {
-		if err := r.step(ctx, proto.StepConnect, func() error { return b.checkDestination(ctx) }); err != nil {
-			return err
-		}
 	}
 	if b.dir, err = r.newRun(); err != nil {
 		return err
@@ -86,8 +79,15 @@ func (r *run) backup(ctx context.Context) (err error) {
 	r.event(proto.Event{Kind: proto.KindResult, Backup: &b.result})
 	switch {
 	case b.result.Incomplete:
-		return proto.Errorf(proto.Incomplete, "the backup of %s is incomplete: some files were not transferred; nothing was deleted", r.Vault).
-			WithHint("the files are listed above; mend what keeps them from being read and run it again")
+		deleted := "nothing was deleted"
+		if b.result.Deleted > 0 {
+			deleted = "what was deleted before that is in the trash"
+		}
+		return proto.Errorf(proto.Incomplete, "the backup of %s is incomplete: some files were not transferred; %s", r.Vault, deleted).
+			WithHint("they are listed above; mend what keeps them from being read or written, and run it again")
+	case held && b.result.Emptied:
+		return proto.Errorf(proto.Consent, "the source %s has no files any more; all %d entries were kept in %s", r.Source, b.result.Held, r.Destination.Label).
+			WithHint("is its disk mounted? to empty the vault as well, run `fuseless backup` on a terminal and answer the question")
 	case held:
 		return proto.Errorf(proto.Consent, "%d entries that the source no longer has were kept in %s: more than %d files or %d %% need consent",
 			b.result.Held, r.Destination.Label, maxDeleteFiles, maxDeletePercent).
@@ -96,18 +96,24 @@ func (r *run) backup(ctx context.Context) (err error) {
 	return nil
 }
 
-func checkSource(dir string) error {
+// checkSource looks at the source, and that it is not inside the vault or the
+// other way round by way of a symlink.
+func (r *run) checkSource() error {
+	dir := r.Source
 	fi, err := os.Stat(dir)
 	if err != nil {
 		return proto.Errorf(proto.Source, "cannot read the source: %w", err).
 			WithHint("is its disk mounted? nothing was changed on the remote")
 	}
 	if !fi.IsDir() {
-		return proto.Errorf(proto.Source, "the source %s is not a folder", dir).WithHint("correct `source:` in fuseless.yaml")
+		return proto.Errorf(proto.Source, "the source %s is not a folder", dir)
 	}
 	if _, err := os.ReadDir(dir); err != nil {
-		return proto.Errorf(proto.Source, "cannot read the source: %w", err).
-			WithHint("it must be readable by you; nothing was changed on the remote")
+		return proto.Errorf(proto.Source, "cannot read the source: %w", err)
+	}
+	if r.Destination.Local && overlap(dir, r.Destination.Path) {
+		return proto.Errorf(proto.Config, "the source %s and the destination %s lie inside each other", dir, r.Destination.Path).
+			WithHint("choose a destination outside of the source")
 	}
 	return nil
 }
@@ -115,7 +121,7 @@ func checkSource(dir string) error {
 // transfer does everything that touches the vault. held tells that deletions
 // wait for consent.
 func (b *backup) transfer(ctx context.Context) (held bool, err error) {
-	if err := b.step(ctx, proto.StepReverse, func() error { return b.openImage(ctx, "image") }); err != nil {
+	if err := b.begin(ctx); err != nil {
 		return false, err
 	}
 	if b.result.DryRun {
@@ -129,27 +135,22 @@ func (b *backup) transfer(ctx context.Context) (held bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	conflicts, only := res.Conflicts()
-	if (res.Code == rsync.ExitPartial && !only) || res.Code == rsync.ExitVanished {
-		b.result.Incomplete = true
-		b.fault(res)
-	}
-	suspects := (res.Skipped || len(conflicts) > 0) && !b.result.Incomplete
+	suspects := (res.Skipped || len(res.Conflicts) > 0) && !b.result.Incomplete
+	old := b.version.Less(gocryptfs.FixedReverse)
 	var first, second looked
 	if suspects {
 		if err := b.step(ctx, proto.StepCandidates, func() error { first, err = b.candidates(ctx); return err }); err != nil {
 			return false, err
 		}
 	}
-	if !suspects && !b.version.Less(gocryptfs.FixedReverse) {
+	if !suspects && !old {
 		return false, nil
 	}
-	b.closeImage(ctx)
-	if err := b.step(ctx, proto.StepReverse, func() error { return b.openImage(ctx, "again") }); err != nil {
+	if err := b.reopen(ctx); err != nil {
 		return false, err
 	}
-	if b.version.Less(gocryptfs.FixedReverse) {
-		if err := b.step(ctx, proto.StepVirtual, func() error { return b.virtual(ctx) }); err != nil {
+	if old {
+		if err := b.virtual(ctx); err != nil {
 			return false, err
 		}
 	}
@@ -159,11 +160,38 @@ func (b *backup) transfer(ctx context.Context) (held bool, err error) {
 	if err := b.step(ctx, proto.StepSecondLook, func() error { second, err = b.candidates(ctx); return err }); err != nil {
 		return false, err
 	}
-	return b.delete(ctx, first, second, conflicts, res.Stats)
+	return b.delete(ctx, first, second, res)
 }
 
-func (b *backup) openImage(ctx context.Context, name string) (err error) {
-	if b.image, err = b.run.image(ctx, b.dir, name); err != nil {
+// begin mounts the image and, meanwhile, looks at the destination: a connection
+// takes a second.
+func (b *backup) begin(ctx context.Context) error {
+	var look *proto.Look
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		return b.step(gctx, proto.StepConnect, func() (err error) { look, err = b.checkDestination(gctx); return err })
+	})
+	g.Go(func() error {
+		return b.step(gctx, proto.StepReverse, func() error { return b.openImage(gctx) })
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if b.proof {
+		return b.prove(look)
+	}
+	return nil
+}
+
+// reopen replaces the image by a fresh mount.
+func (b *backup) reopen(ctx context.Context) error {
+	b.closeImage(ctx)
+	return b.step(ctx, proto.StepReverse, func() error { return b.openImage(ctx) })
+}
+
+func (b *backup) openImage(ctx context.Context) (err error) {
+	b.images++
+	if b.image, err = b.run.image(ctx, b.dir, fmt.Sprintf("image%d", b.images)); err != nil {
 		return err
 	}
 	b.names, err = gocryptfs.OpenNames(ctx, b.image.Socket)
@@ -189,9 +217,6 @@ func (b *backup) rsync() rsync.Run {
 		Source: b.image.Path + "/", Target: b.Destination.Path + "/",
 		Checksum: b.Backup.Checksum,
 	}
-	if !b.fresh {
-		run.BackupDir = backupDir(b.Destination, b.trash)
-	}
 	if !b.Destination.Local {
 		// The host's bridge knows the path; what stands here only labels it.
 		run.Target = "fuseless:vault/"
@@ -209,6 +234,31 @@ func backupDir(d proto.Destination, name string) string {
 	return "../" + path.Base(d.Trash) + "/" + name
 }
 
+// do runs rsync on the image, and checks that the image was there all the time.
+func (b *backup) do(ctx context.Context, run rsync.Run) (*rsync.Result, error) {
+	if err := b.image.Check(); err != nil {
+		return nil, err
+	}
+	if !run.DryRun && !b.fresh {
+		// Each pass has a folder of its own: a file that changes between two of
+		// them must not replace in the trash what the last backup had.
+		if b.passes++; b.passes == 1 {
+			run.BackupDir = backupDir(b.Destination, b.stamp)
+		} else {
+			run.BackupDir = backupDir(b.Destination, fmt.Sprintf("%s-%d", b.stamp, b.passes))
+		}
+	}
+	res, err := run.Do(ctx)
+	if cerr := b.image.Check(); cerr != nil && ctx.Err() == nil {
+		return nil, cerr
+	}
+	if err == nil && !res.Clean() {
+		b.result.Incomplete = true
+		b.fault(res)
+	}
+	return res, err
+}
+
 // send transfers what is new or changed. --max-delete=0 makes rsync tell
 // whether there is something to delete, without deleting it: where there is
 // nothing, as most often, this is the only connection that a run makes.
@@ -217,7 +267,7 @@ func (b *backup) send(ctx context.Context) (*rsync.Result, error) {
 	run.Delete, run.MaxDelete, run.Force = true, 0, true
 	run.OnProgress = func(p proto.Progress) { b.event(proto.Event{Kind: proto.KindProgress, Progress: &p}) }
 	run.OnChange = b.change
-	res, err := run.Do(ctx)
+	res, err := b.do(ctx, run)
 	if err == nil {
 		b.count(res.Stats)
 	}
@@ -253,20 +303,15 @@ func (b *backup) change(what, enc string) {
 // gocryptfs before 2.5.0 may have served wrong directory IVs for folders that
 // were deleted and made while the first mount was up (gocryptfs#802).
 func (b *backup) virtual(ctx context.Context) error {
-	run := b.rsync()
-	run.Checksum = true
-	run.Filters = []string{
-		"+ */", "+ /" + gocryptfs.ConfigName, "+ gocryptfs.diriv", "+ gocryptfs.longname.*.name", "- *",
-	}
-	res, err := run.Do(ctx)
-	if err != nil {
+	return b.step(ctx, proto.StepVirtual, func() error {
+		run := b.rsync()
+		run.Checksum = true
+		run.Filters = []string{
+			"+ */", "+ /" + gocryptfs.ConfigName, "+ gocryptfs.diriv", "+ gocryptfs.longname.*.name", "- *",
+		}
+		_, err := b.do(ctx, run)
 		return err
-	}
-	if _, only := res.Conflicts(); (res.Code == rsync.ExitPartial && !only) || res.Code == rsync.ExitVanished {
-		b.result.Incomplete = true
-		b.fault(res)
-	}
-	return nil
+	})
 }
 
 // dryRun says what a backup would do.
@@ -280,15 +325,11 @@ func (b *backup) dryRun(ctx context.Context) error {
 			}
 			b.change(what, enc)
 		}
-		res, err := run.Do(ctx)
+		res, err := b.do(ctx, run)
 		if err != nil {
 			return err
 		}
 		b.count(res.Stats)
-		if res.Code != 0 {
-			b.result.Incomplete = true
-			b.fault(res)
-		}
 		return nil
 	})
 }
@@ -296,9 +337,6 @@ func (b *backup) dryRun(ctx context.Context) error {
 // fault records rsync's messages, with plaintext paths.
 func (b *backup) fault(res *rsync.Result) {
 	for _, l := range res.Errors {
-		if strings.HasPrefix(l, "rsync error:") || strings.HasPrefix(l, "rsync warning:") {
-			continue
-		}
 		what, p := b.plain(l)
 		b.faults.add(what, p)
 	}
@@ -327,99 +365,4 @@ func (b *backup) plain(l string) (what, where string) {
 	before = strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(before, "rsync: "), "[sender] "), "[generator] "), "(")
 	after = strings.TrimPrefix(strings.TrimSpace(after), ")")
 	return strings.TrimSpace(strings.TrimSpace(before) + " " + strings.TrimSpace(after)), p
-}
-
-// checkDestination makes sure that the vault's folder is this vault's: a new
-// one is made and marked with the configuration, another source's vault and a
-// folder of other files are refused. A remote is asked only if the last run did
-// not know it already: a connection takes a second. A disk may not be mounted.
-func (b *backup) checkDestination(ctx context.Context) error {
-	st, err := store.Open(ctx, b.Destination)
-	if err != nil {
-		return err
-	}
-	defer st.Close()
-	look, err := lookAt(st, b.Destination)
-	if err != nil {
-		return err
-	}
-	switch {
-	case look.Config == nil && b.Backup.Known:
-		return proto.Errorf(proto.Vault, "the vault is no longer at %s", b.Destination.Label).
-			WithHint("is its disk mounted? if the vault was removed on purpose, remove %s/last.json and run it again", b.state)
-	case look.Config != nil && bytes.Equal(look.Config, b.Backup.Config):
-		return nil
-	case look.Config != nil:
-		return b.sameKey(ctx, look.Config)
-	case look.Exists && !look.Empty:
-		return proto.Errorf(proto.Vault, "%s holds other files and no vault", b.Destination.Label).
-			WithHint("choose a destination that is empty or does not exist")
-	case b.Backup.DryRun && !look.Exists:
-		return proto.Errorf(proto.Vault, "there is no vault at %s yet", b.Destination.Label).
-			WithHint("a dry run compares with what is there; run `fuseless backup` first")
-	case b.Backup.DryRun:
-		return nil
-	}
-	if err := st.MkdirAll(b.Destination.Path); err != nil {
-		return proto.Errorf(proto.Remote, "cannot make %s: %w", b.Destination.Label, err).
-			WithHint("make the folder by hand, or check who may write there")
-	}
-	b.fresh = true
-	// The configuration comes first, so that a first backup that breaks off
-	// leaves a folder that says whose it is.
-	if err := st.Create(path.Join(b.Destination.Path, gocryptfs.ConfigName), b.Backup.Config); err != nil {
-		return proto.Errorf(proto.Remote, "cannot write to %s: %w", b.Destination.Label, err)
-	}
-	return nil
-}
-
-// sameKey compares master keys: the configurations of one vault differ after
-// the passphrase was changed, and nothing else in them tells vaults apart.
-func (b *backup) sameKey(ctx context.Context, remote []byte) error {
-	mine, err := gocryptfs.MasterKey(ctx, b.run.dir, b.Backup.Config, b.Passphrase)
-	if err != nil {
-		return err
-	}
-	theirs, err := gocryptfs.MasterKey(ctx, b.run.dir, remote, b.Passphrase)
-	if err != nil || theirs != mine {
-		return proto.Errorf(proto.Vault, "%s is the vault of another source (or its passphrase was changed elsewhere)", b.Destination.Label).
-			WithHint("give each source a destination of its own; nothing was changed")
-	}
-	return nil
-}
-
-// lookAt tells what lies at the destination.
-func lookAt(st store.FS, d proto.Destination) (*proto.Look, error) {
-	fi, err := st.Lstat(d.Path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return &proto.Look{Empty: true}, nil
-	}
-	if err != nil {
-		return nil, proto.Errorf(proto.Remote, "cannot look at %s: %w", d.Label, err)
-	}
-	look := &proto.Look{Exists: true}
-	if fi.Mode()&fs.ModeSymlink == 0 && !fi.IsDir() {
-		return nil, proto.Errorf(proto.Vault, "%s is not a folder", d.Label)
-	}
-	look.Config, err = st.ReadFile(path.Join(d.Path, gocryptfs.ConfigName), 1<<16)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, proto.Errorf(proto.Vault, "cannot read the configuration in %s: %w", d.Label, err)
-	}
-	if look.Config != nil && len(look.Config) > 0 {
-		_, err := gocryptfs.ParseConfig(look.Config)
-		return look, err
-	}
-	look.Config = nil
-	entries, err := st.ReadDir(d.Path)
-	if err != nil {
-		return nil, proto.Errorf(proto.Remote, "cannot list %s: %w", d.Label, err)
-	}
-	look.Empty = true
-	for _, e := range entries {
-		// An empty configuration is what a full disk leaves of the first write.
-		if e.Name() != gocryptfs.ConfigName {
-			look.Empty = false
-		}
-	}
-	return look, nil
 }

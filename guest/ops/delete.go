@@ -4,12 +4,10 @@ package ops
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"fuseless/guest/gocryptfs"
 	"fuseless/guest/proto"
@@ -36,22 +34,15 @@ func (b *backup) candidates(ctx context.Context) (looked, error) {
 			l.changed[p] = true
 		}
 	}
-	res, err := run.Do(ctx)
-	if err != nil {
-		return l, err
-	}
-	if res.Code != 0 {
-		b.result.Incomplete = true
-		b.fault(res)
-	}
-	return l, nil
+	_, err := b.do(ctx, run)
+	return l, err
 }
 
 // delete moves to the trash what both looks missed, if that is within the
 // limit or was consented to. It moves exactly that, by name: a file which
 // reappears is not touched, and one that vanishes only now waits for the next
 // run.
-func (b *backup) delete(ctx context.Context, first, second looked, conflicts []string, stats rsync.Stats) (held bool, err error) {
+func (b *backup) delete(ctx context.Context, first, second looked, res *rsync.Result) (held bool, err error) {
 	if b.result.Incomplete {
 		return false, nil
 	}
@@ -68,55 +59,105 @@ func (b *backup) delete(ctx context.Context, first, second looked, conflicts []s
 			b.result.Doubtful++
 		}
 	}
+	for _, own := range []string{gocryptfs.ConfigName, "gocryptfs.diriv"} {
+		if confirmed[own] {
+			// The exclude file protects it, and the root always has one.
+			return false, proto.Errorf(proto.Internal, "the encrypted image of the source has no %s; nothing was deleted", own)
+		}
+	}
 	files := 0
 	for p := range confirmed {
 		if !strings.HasSuffix(p, "/") && !gocryptfs.Virtual(p) {
 			files++
 		}
 	}
-	left := int(stats.Files - 2*stats.Dirs - 1) // without the directory IV of each folder, and the configuration
-	if over(files, max(left, 0)) && !b.Backup.AllowDelete {
+	// Without the directory IV of each folder, and the configuration.
+	left := max(int(res.Stats.Files-2*res.Stats.Dirs-1), 0)
+	if !b.consented(int64(len(confirmed)), files, left) {
 		b.result.Held = int64(len(confirmed))
+		b.result.Emptied = left == 0
 		return true, nil
 	}
 	// A folder that is to become a file is in nobody's list, only what is in it.
-	for _, c := range conflicts {
+	conflicts := 0
+	for _, c := range res.Conflicts {
 		if second.changed[c] {
 			confirmed[c+"/"] = true
+			conflicts++
 		}
 	}
 	top := topmost(confirmed)
 	if len(top) == 0 {
 		return false, nil
 	}
-	err = b.step(ctx, proto.StepDelete, func() error {
-		st, err := store.Open(ctx, b.Destination)
-		if err != nil {
+	if err := b.step(ctx, proto.StepDelete, func() error { return b.toTrash(ctx, confirmed, top) }); err != nil {
+		return false, err
+	}
+	return false, b.settle(ctx, conflicts > 0)
+}
+
+// consented tells whether n entries, among them files of the user, may be moved
+// to the trash with left files remaining.
+func (b *backup) consented(n int64, files, left int) bool {
+	o := b.Backup
+	switch {
+	case files == 0 && left > 0, !over(files, left):
+		return true
+	case !o.AllowDelete:
+		return false
+	case o.MaxDelete > 0: // a person was shown a number
+		return n <= o.MaxDelete
+	}
+	return left > 0 // a flag in a script never empties a vault
+}
+
+// toTrash moves the topmost of the confirmed paths.
+func (b *backup) toTrash(ctx context.Context, confirmed map[string]bool, top []string) error {
+	st, err := store.Open(ctx, b.Destination)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	for _, p := range slices.Sorted(maps.Keys(confirmed)) {
+		b.change("*deleting", p)
+	}
+	trash := path.Join(b.Destination.Trash, b.stamp)
+	if err := store.Move(ctx, st, b.Destination.Path, trash, top); err != nil {
+		return proto.Errorf(proto.Remote, "cannot move deleted files to the trash: %w", err).
+			WithHint("check who may write in %s and in %s; nothing is lost", b.Destination.Label, b.Destination.Trash)
+	}
+	b.result.Deleted = int64(len(confirmed))
+	b.result.Trash = trash
+	return nil
+}
+
+// settle is what remains after the moves, which changed the times of folders
+// and made way for files that have the name of a former folder.
+func (b *backup) settle(ctx context.Context, again bool) error {
+	if !again {
+		return b.step(ctx, proto.StepTransfer, func() error {
+			run := b.rsync()
+			run.DirTimes = true
+			_, err := b.do(ctx, run)
 			return err
-		}
-		defer st.Close()
-		for _, p := range slices.Sorted(maps.Keys(confirmed)) {
-			b.change("*deleting", p)
-		}
-		if err := store.Move(ctx, st, b.Destination.Path, path.Join(b.Destination.Trash, b.trash), top); err != nil {
-			return proto.Errorf(proto.Remote, "cannot move deleted files to the trash: %w", err).
-				WithHint("check that %s may be written; nothing is lost", b.Destination.Trash)
-		}
-		b.result.Deleted = int64(len(confirmed))
-		b.result.Trash = path.Join(b.Destination.Trash, b.trash)
-		// Once more: the moves changed the times of folders, and made way for
-		// files that have the name of a former folder.
-		res, err := b.send(ctx)
-		if err != nil {
-			return err
-		}
-		if _, only := res.Conflicts(); res.Code == rsync.ExitPartial && !only || res.Code == rsync.ExitVanished {
-			b.result.Incomplete = true
-			b.fault(res)
-		}
+		})
+	}
+	// The image has been up for a while, and gocryptfs before 2.5.0 must not be
+	// trusted with folders that were made meanwhile: a fresh one for the data, and
+	// one more for its own files.
+	if err := b.reopen(ctx); err != nil {
+		return err
+	}
+	if err := b.step(ctx, proto.StepTransfer, func() error { _, err := b.send(ctx); return err }); err != nil {
+		return err
+	}
+	if !b.version.Less(gocryptfs.FixedReverse) {
 		return nil
-	})
-	return false, err
+	}
+	if err := b.reopen(ctx); err != nil {
+		return err
+	}
+	return b.virtual(ctx)
 }
 
 // over tells whether deleting n files, with left remaining, needs consent.
@@ -141,40 +182,4 @@ func topmost(set map[string]bool) []string {
 	}
 	slices.Sort(top)
 	return top
-}
-
-// prune removes the folders of the trash that are older than KeepDays; 0 keeps
-// all. Only names that we gave are touched.
-func (b *backup) prune(ctx context.Context) error {
-	if b.Backup.KeepDays <= 0 || (b.Backup.Known && b.result.Deleted == 0 && b.result.Transferred == 0) {
-		// A run that changed nothing does not open a second connection for it.
-		return nil
-	}
-	var old []string
-	st, err := store.Open(ctx, b.Destination)
-	if err != nil {
-		return err
-	}
-	defer st.Close()
-	entries, err := st.ReadDir(b.Destination.Trash)
-	if err != nil {
-		return nil // there is no trash
-	}
-	limit := b.started.AddDate(0, 0, -b.Backup.KeepDays)
-	for _, e := range entries {
-		if t, err := time.Parse(trashTime, e.Name()); err == nil && t.Before(limit) && e.IsDir() {
-			old = append(old, e.Name())
-		}
-	}
-	if len(old) == 0 {
-		return nil
-	}
-	return b.step(ctx, proto.StepPrune, func() error {
-		for _, n := range old {
-			if err := store.RemoveAll(ctx, st, path.Join(b.Destination.Trash, n)); err != nil {
-				return fmt.Errorf("%s: %w", n, err)
-			}
-		}
-		return nil
-	})
 }

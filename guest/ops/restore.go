@@ -4,6 +4,8 @@ package ops
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io/fs"
 	"os"
@@ -32,11 +34,17 @@ const stagingSuffix = ".fuseless-restoring"
 func (r *run) restore(ctx context.Context) (err error) {
 	started := time.Now()
 	to := r.Restore.To
-	res := proto.RestoreResult{To: to}
+	if r.Restore.Only != "" && strings.Trim(r.Restore.Only, "/") == "" {
+		return proto.Errorf(proto.Config, "-only=%s names nothing", r.Restore.Only).WithHint("leave -only out to restore everything")
+	}
+	if r.Destination.Local && (overlap(to, r.Destination.Path) || overlap(to, r.Destination.Trash)) {
+		return proto.Errorf(proto.Config, "the folder %s and the vault lie inside each other", to).
+			WithHint("choose another folder with -to=DIR: decrypted files do not belong into the vault")
+	}
 	if err := r.repair(ctx); err != nil {
 		return err
 	}
-	keep, err := r.openTarget(to)
+	t, err := r.openTarget(to)
 	if err != nil {
 		return err
 	}
@@ -44,89 +52,132 @@ func (r *run) restore(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	done := false
 	defer func() {
 		if rerr := r.removeRun(context.WithoutCancel(ctx), dir); err == nil {
 			err = rerr
 		}
-		keep.finish(err != nil)
+		t.finish(done)
 	}()
 	cipher, staged, err := r.cipherDir(ctx, dir, to)
 	if err != nil {
 		return err
 	}
-	res.Reduced = !staged && !r.Destination.Local
-	out, err := r.decrypt(ctx, cipher, dir, to, keep != nil && !keep.made)
+	out, complaints, err := r.decrypt(ctx, cipher, dir, to)
 	if err != nil {
 		return err
 	}
-	res.Files, res.Bytes = out.Stats.Created, out.Stats.Size
-	res.Existing = out.Kept
-	if staged && !r.fetchFailed {
+	whole := out.Code == 0 && !r.fetchFailed && len(complaints) == 0
+	if r.Restore.Only != "" && out.Stats.Created == 0 && out.Kept == 0 && whole {
+		return proto.Errorf(proto.Config, "nothing in the vault matches %q", r.Restore.Only).
+			WithHint("the pattern is rsync's, on paths in the backup; `fuseless open` shows them")
+	}
+	done = whole
+	if staged && whole {
 		if err := os.RemoveAll(to + stagingSuffix); err != nil {
 			r.warn("cannot remove the fetched encrypted files: " + err.Error())
 		}
 	}
-	res.Duration = time.Since(started)
-	r.event(proto.Event{Kind: proto.KindResult, Restore: &res})
-	if out.Code != 0 || r.fetchFailed {
-		for _, l := range out.Errors {
-			r.warn(l)
-		}
-		return proto.Errorf(proto.Incomplete, "the restore of %s is incomplete: some files could not be read or written", r.Vault).
-			WithHint("the files are listed above; run it again: what is there is left as it is")
+	r.event(proto.Event{Kind: proto.KindResult, Restore: &proto.RestoreResult{
+		To: to, Files: out.Stats.Created, Bytes: out.Stats.Size, Existing: out.Kept,
+		Reduced: !staged && !r.Destination.Local, Duration: time.Since(started),
+	}})
+	if whole {
+		return nil
 	}
-	return nil
+	for _, l := range append(out.Errors, complaints...) {
+		r.warn(l)
+	}
+	return proto.Errorf(proto.Incomplete, "the restore of %s is incomplete: some files could not be read, decrypted or written", r.Vault).
+		WithHint("see the messages above; run it again: what is there is left as it is")
 }
 
 // target is the folder that is restored into.
 type target struct {
-	path  string
-	made  bool // by this run, or it was empty
-	mode  fs.FileMode
-	uid   int
-	gid   int
-	mtime time.Time
-	fresh bool // it did not exist
+	path   string
+	marker string   // file that says that a restore into path was begun, and made it
+	fresh  bool     // the folder was made for this restore, by this or by an earlier try
+	before []folder // the folders that were there, and are not ours to change
 }
 
-// openTarget makes the target, or remembers how it looked: rsync gives it the
-// mode and time of the source's root, which a folder with other files in it
-// is to keep.
+// folder is how an existing folder looked. rsync gives it the mode and owner
+// that the backup has.
+type folder struct {
+	path     string
+	mode     fs.FileMode
+	uid, gid int
+}
+
+// openTarget makes the target, or remembers how its folders looked.
 func (r *run) openTarget(to string) (*target, error) {
-	t := &target{path: to}
+	sum := sha256.Sum256([]byte(to))
+	t := &target{path: to, marker: filepath.Join(r.state, "restoring-"+hex.EncodeToString(sum[:8]))}
 	fi, err := os.Stat(to)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(to, 0o700); err != nil {
-			return nil, proto.Errorf(proto.Source, "cannot make %s: %w", to, err)
-		}
-		t.made, t.fresh = true, true
-		return t, nil
-	}
-	if err != nil {
-		return nil, proto.Errorf(proto.Source, "cannot look at %s: %w", to, err)
-	}
-	if !fi.IsDir() {
+	if err == nil && !fi.IsDir() {
 		return nil, proto.Errorf(proto.Source, "%s is not a folder", to).WithHint("choose another one with -to=DIR")
 	}
-	entries, err := os.ReadDir(to)
-	if err != nil {
-		return nil, proto.Errorf(proto.Source, "cannot read %s: %w", to, err)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, proto.Errorf(proto.Source, "cannot look at %s: %w", to, err)
 	}
-	st := fi.Sys().(*syscall.Stat_t)
-	t.made = len(entries) == 0
-	t.mode, t.uid, t.gid, t.mtime = fi.Mode(), int(st.Uid), int(st.Gid), fi.ModTime()
-	return t, nil
+	if err == nil {
+		entries, err := os.ReadDir(to)
+		if err != nil {
+			return nil, proto.Errorf(proto.Source, "cannot read %s: %w", to, err)
+		}
+		_, merr := os.Lstat(t.marker)
+		t.fresh = len(entries) == 0 || merr == nil
+	} else {
+		t.fresh = true
+		if err := os.MkdirAll(to, 0o700); err != nil {
+			return nil, proto.Errorf(proto.Source, "cannot make %s: %w", to, err).WithHint("choose another folder with -to=DIR")
+		}
+	}
+	if t.fresh {
+		return t, os.WriteFile(t.marker, []byte(to+"\n"), 0o600)
+	}
+	return t, t.remember()
 }
 
-func (t *target) finish(failed bool) {
-	if t.fresh && failed {
-		_ = os.Remove(t.path) // only if nothing arrived
-		return
+func (t *target) remember() error {
+	return filepath.WalkDir(t.path, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			if d != nil && d.IsDir() {
+				return fs.SkipDir // not readable: rsync meets it, too
+			}
+			return nil
+		}
+		if !d.IsDir() {
+			return nil
+		}
+		fi, err := d.Info()
+		if err != nil {
+			return nil
+		}
+		st := fi.Sys().(*syscall.Stat_t)
+		t.before = append(t.before, folder{p, fi.Mode(), int(st.Uid), int(st.Gid)})
+		return nil
+	})
+}
+
+// finish gives the folders that were there their mode and owner back.
+func (t *target) finish(done bool) {
+	for _, f := range t.before {
+		fi, err := os.Lstat(f.path)
+		if err != nil || !fi.IsDir() {
+			continue
+		}
+		st := fi.Sys().(*syscall.Stat_t)
+		if int(st.Uid) != f.uid || int(st.Gid) != f.gid {
+			_ = os.Lchown(f.path, f.uid, f.gid)
+		}
+		if fi.Mode() != f.mode {
+			_ = os.Chmod(f.path, f.mode)
+		}
 	}
-	if !t.made {
-		_ = os.Chmod(t.path, t.mode)
-		_ = os.Lchown(t.path, t.uid, t.gid)
-		_ = os.Chtimes(t.path, t.mtime, t.mtime)
+	if done {
+		_ = os.Remove(t.marker)
+	} else if t.fresh && os.Remove(t.path) == nil { // nothing arrived
+		_ = os.Remove(t.marker)
 	}
 }
 
@@ -226,6 +277,7 @@ func (r *run) fetch(ctx context.Context, staging string) error {
 		return proto.Errorf(proto.Source, "cannot make %s: %w", staging, err)
 	}
 	run := r.fetchRun(staging)
+	run.Delete, run.MaxDelete = true, -1 // what an earlier try left, of an earlier state of the vault
 	run.OnProgress = func(p proto.Progress) { r.event(proto.Event{Kind: proto.KindProgress, Progress: &p}) }
 	out, err := run.Do(ctx)
 	if err == nil && out.Code != 0 {
@@ -243,17 +295,17 @@ func (r *run) fetch(ctx context.Context, staging string) error {
 }
 
 // decrypt copies from a view of cipher into the target, and never over
-// anything that exists.
-func (r *run) decrypt(ctx context.Context, cipher, dir, to string, existing bool) (*rsync.Result, error) {
+// anything that exists. complaints are what gocryptfs said: it hides what it
+// cannot decrypt.
+func (r *run) decrypt(ctx context.Context, cipher, dir, to string) (out *rsync.Result, complaints []string, err error) {
 	if _, err := os.Stat(filepath.Join(cipher, gocryptfs.ConfigName)); err != nil {
-		return nil, proto.Errorf(proto.Vault, "there is no vault at %s", r.Destination.Label).WithHint("check the destination")
+		return nil, nil, proto.Errorf(proto.Vault, "there is no vault at %s", r.Destination.Label).WithHint("check the destination")
 	}
 	view := filepath.Join(dir, "view")
 	if err := os.Mkdir(view, 0o700); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var out *rsync.Result
-	err := r.step(ctx, proto.StepDecrypt, func() error {
+	err = r.step(ctx, proto.StepDecrypt, func() error {
 		m, err := gocryptfs.Start(ctx, cipher, view, r.Passphrase, gocryptfs.Options{Log: r.log("gocryptfs")})
 		if err != nil {
 			return err
@@ -263,12 +315,19 @@ func (r *run) decrypt(ctx context.Context, cipher, dir, to string, existing bool
 		if r.Restore.Only != "" {
 			run.Prune, run.Filters = true, onlyFilters(r.Restore.Only)
 		}
-		run.OmitDirTimes = existing
 		run.OnProgress = func(p proto.Progress) { r.event(proto.Event{Kind: proto.KindProgress, Progress: &p}) }
-		out, err = run.Do(ctx)
-		return err
+		if out, err = run.Do(ctx); err != nil {
+			return err
+		}
+		for _, l := range m.Complaints() {
+			// What arrived of a file whose transfer broke is no file of the backup.
+			if !strings.Contains(l, rsync.PartialDir) {
+				complaints = append(complaints, "gocryptfs: "+l)
+			}
+		}
+		return m.Check()
 	})
-	return out, err
+	return out, complaints, err
 }
 
 // onlyFilters are rsync's rules for a pattern: what it matches, and everything

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -66,9 +67,9 @@ func StartDaemon(cmd Cmd, log string) (*Daemon, error) {
 		err := c.Wait()
 		var x *exec.ExitError
 		if errors.As(err, &x) {
-			err = &ExitError{Name: filepath.Base(cmd.Argv[0]), Code: x.ExitCode(), Stderr: d.output(), Err: err}
+			err = &ExitError{Name: filepath.Base(cmd.Argv[0]), Code: x.ExitCode(), Stderr: d.Output(), Err: err}
 		} else if err == nil {
-			err = &ExitError{Name: filepath.Base(cmd.Argv[0]), Stderr: d.output(), Err: errors.New("ended")}
+			err = &ExitError{Name: filepath.Base(cmd.Argv[0]), Stderr: d.Output(), Err: errors.New("ended")}
 		}
 		ended <- err
 		close(ended)
@@ -76,8 +77,8 @@ func StartDaemon(cmd Cmd, log string) (*Daemon, error) {
 	return d, nil
 }
 
-// output is what the daemon logged, at most the last 4 KiB.
-func (d *Daemon) output() string {
+// Output is what the daemon logged, at most the first MiB of it.
+func (d *Daemon) Output() string {
 	f, err := os.Open(d.log)
 	if err != nil {
 		return ""
@@ -88,9 +89,7 @@ func (d *Daemon) output() string {
 	}
 	var b bytes.Buffer
 	_, _ = io.Copy(&b, io.LimitReader(f, 1<<20))
-	t := tail{}
-	_, _ = t.Write(b.Bytes())
-	return t.String()
+	return strings.ToValidUTF8(b.String(), "?")
 }
 
 // Kill ends the daemon and its process group: SIGTERM, and SIGKILL after five

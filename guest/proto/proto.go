@@ -69,10 +69,13 @@ type BackupOptions struct {
 	DryRun      bool   `json:"dryRun,omitempty"`
 	Checksum    bool   `json:"checksum,omitempty"`    // compare contents, not only size and time
 	AllowDelete bool   `json:"allowDelete,omitempty"` // deletions above the limit are wanted
-	KeepDays    int    `json:"keepDays"`              // age at which a trash folder is removed
+	MaxDelete   int64  `json:"maxDelete,omitempty"`   // with AllowDelete: no more than a person was shown; 0: any number, but never all
+	KeepDays    int    `json:"keepDays"`              // age at which a trash folder is removed; 0: never
 	Config      []byte `json:"config"`                // the source's .gocryptfs.reverse.conf
 	Known       bool   `json:"known,omitempty"`       // this configuration was on this destination after the last run
-	Changes     bool   `json:"changes,omitempty"`     // emit an event for each changed file
+
+	LastSuccess time.Time `json:"lastSuccess,omitzero"` // by this machine's clock
+	Changes     bool      `json:"changes,omitempty"`    // emit an event for each changed file
 }
 
 // RestoreOptions are what `restore` can be told.
@@ -199,16 +202,17 @@ type Change struct {
 
 // BackupResult is what a backup did. Sizes are in bytes of ciphertext.
 type BackupResult struct {
-	Files       int64         `json:"files"`       // in the image of the source, gocryptfs's own included
-	Created     int64         `json:"created"`     // new on the remote
-	Transferred int64         `json:"transferred"` // regular files whose contents were sent, in whole or in part
-	UserFiles   int64         `json:"userFiles"`   // of those, the user's and not gocryptfs's own
-	Deleted     int64         `json:"deleted"`     // entries moved to the trash
-	Held        int64         `json:"held"`        // entries that wait for consent to be deleted
-	Doubtful    int64         `json:"doubtful"`    // entries that only one of the two looks missed; they were kept
-	Bytes       int64         `json:"bytes"`       // total size
-	Literal     int64         `json:"literal"`     // file data sent as such
-	Sent        int64         `json:"sent"`        // all bytes sent
+	Files       int64         `json:"files"`             // in the image of the source, gocryptfs's own included
+	Created     int64         `json:"created"`           // new on the remote
+	Transferred int64         `json:"transferred"`       // regular files whose contents were sent, in whole or in part
+	UserFiles   int64         `json:"userFiles"`         // of those, the user's and not gocryptfs's own
+	Deleted     int64         `json:"deleted"`           // entries moved to the trash
+	Emptied     bool          `json:"emptied,omitempty"` // the source has no files any more
+	Held        int64         `json:"held"`              // entries that wait for consent to be deleted
+	Doubtful    int64         `json:"doubtful"`          // entries that only one of the two looks missed; they were kept
+	Bytes       int64         `json:"bytes"`             // total size
+	Literal     int64         `json:"literal"`           // file data sent as such
+	Sent        int64         `json:"sent"`              // all bytes sent
 	Duration    time.Duration `json:"durationNs"`
 	Trash       string        `json:"trash,omitempty"`
 	DryRun      bool          `json:"dryRun,omitempty"`
@@ -269,6 +273,8 @@ type Look struct {
 	Exists bool   `json:"exists"`           // the folder exists
 	Empty  bool   `json:"empty"`            // and holds nothing
 	Config []byte `json:"config,omitempty"` // its gocryptfs.conf
+
+	Names []string `json:"-"` // what is in it; for the guest alone
 }
 
 // Emitter writes events. It is not safe for concurrent use by itself.

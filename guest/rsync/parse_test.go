@@ -83,24 +83,35 @@ func TestParse(t *testing.T) {
 
 // A folder in the way of a file is the only error that does not make a run
 // incomplete: the deletion pass makes room for the file.
-func TestConflicts(t *testing.T) {
-	mixed := []string{
-		"cannot delete non-empty directory: d",
-		"could not make way for new regular file: d",
-		"Deletions stopped due to --max-delete limit (2 skipped)",
-		"rsync error: some files/attrs were not transferred (see previous errors) (code 23) at main.c(1394) [sender=3.5.0]",
-	}
-	paths, only := (&Result{Errors: mixed}).Conflicts()
-	if !only || !slices.Equal(paths, []string{"d"}) {
-		t.Errorf("conflicts alone: got %q, only %v", paths, only)
-	}
-	mixed = append(mixed, `rsync: [sender] opendir "/x" failed: Permission denied (13)`)
-	if _, only := (&Result{Errors: mixed}).Conflicts(); only {
-		t.Error("an unreadable folder was taken for a mere conflict")
+func TestClean(t *testing.T) {
+	conflict := "cannot delete non-empty directory: d\n" +
+		"could not make way for new regular file: d\n" +
+		"Deletions stopped due to --max-delete limit (2 skipped)\n" +
+		"rsync error: some files/attrs were not transferred (see previous errors) (code 23) at main.c(1394) [sender=3.5.0]\n"
+	for _, c := range []struct {
+		name, stderr string
+		code         int
+		want         bool
+	}{
+		{"nothing", "", 0, true},
+		{"conflicts alone", conflict, ExitPartial, true},
+		{"many conflicts", strings.Repeat("could not make way for new symlink: x\n", 3*maxErrors), ExitPartial, true},
+		{"an unreadable folder among them", conflict + `rsync: [sender] opendir "/x" failed: Permission denied (13)` + "\n", ExitPartial, false},
+		{"a code without a reason", "", ExitPartial, false},
+		{"vanished", "", ExitVanished, false},
+		{"deletions stopped", "", ExitMaxDelete, true},
+	} {
+		var m messages
+		_, _ = m.Write([]byte(c.stderr))
+		m.end()
+		res := &Result{Code: c.code, Errors: m.errors, Conflicts: m.conflicts, Skipped: m.skipped}
+		if res.Clean() != c.want {
+			t.Errorf("%s: clean is %v", c.name, res.Clean())
+		}
 	}
 }
 
-// The messages that Conflicts looks for, from the rsync that is installed.
+// The messages that Clean looks for, from the rsync that is installed.
 func TestConflictMessages(t *testing.T) {
 	src, dst := t.TempDir(), t.TempDir()
 	write := func(p string) {
@@ -122,9 +133,8 @@ func TestConflictMessages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	paths, only := res.Conflicts()
-	if !only || !slices.Equal(paths, []string{"d"}) || !res.Skipped {
-		t.Errorf("got conflicts %q, only %v, skipped %v; messages: %q", paths, only, res.Skipped, res.Errors)
+	if !res.Clean() || !slices.Equal(res.Conflicts, []string{"d"}) || !res.Skipped {
+		t.Errorf("got conflicts %q, clean %v, skipped %v; messages: %q", res.Conflicts, res.Clean(), res.Skipped, res.Errors)
 	}
 	for _, p := range []string{"d/child", "gone/child"} {
 		if _, err := os.Stat(filepath.Join(dst, p)); err != nil {

@@ -33,7 +33,7 @@ type Run struct {
 	Filters   []string // filter rules, in order
 	Prune     bool     // leave out folders that would be empty (--prune-empty-dirs)
 
-	OmitDirTimes bool // leave the times of folders alone
+	DirTimes bool // only set the times of folders that exist on both sides
 
 	// Explain turns what ssh said into an error; nil for a local run.
 	Explain func(stderr string, exit int) *proto.Error
@@ -44,7 +44,7 @@ type Run struct {
 
 // Exit codes of rsync that are handled (rsync(1)).
 const (
-	exitNoSpace    = 11 // error in file I/O: on the receiving side most often a full disk
+	exitFile       = 11 // error in file I/O
 	ExitPartial    = 23 // some files could not be transferred
 	ExitVanished   = 24 // some files vanished before they could be transferred
 	ExitMaxDelete  = 25 // --max-delete stopped deletions
@@ -55,11 +55,14 @@ const (
 
 // Result is what a run did.
 type Result struct {
-	Stats   Stats
-	Code    int      // 0, ExitPartial, ExitVanished or ExitMaxDelete
-	Errors  []string // lines of standard error
-	Kept    int64    // what was there already and was left alone, with Existing
-	Skipped bool     // --max-delete kept something from being deleted
+	Stats  Stats
+	Code   int      // 0, ExitPartial, ExitVanished or ExitMaxDelete
+	Errors []string // lines of standard error, without those that Conflicts and Skipped tell
+	// Conflicts are the paths at which a folder on the receiving side stands in
+	// the way of something that is no folder, and --max-delete=0 kept it.
+	Conflicts []string
+	Kept      int64 // what was there already and was left alone, with Existing
+	Skipped   bool  // --max-delete kept something from being deleted
 }
 
 // Argv is the command line. The options, each with its reason:
@@ -99,11 +102,14 @@ func (r Run) Argv() []string {
 		flag string
 	}{
 		{r.Force, "--force"}, {r.Checksum, "--checksum"}, {r.DryRun, "--dry-run"},
-		{r.Existing, "--ignore-existing"}, {r.Prune, "--prune-empty-dirs"}, {r.OmitDirTimes, "--omit-dir-times"},
+		{r.Existing, "--ignore-existing"}, {r.Prune, "--prune-empty-dirs"},
 	} {
 		if o.on {
 			argv = append(argv, o.flag)
 		}
+	}
+	if r.DirTimes {
+		argv = append(argv, "--existing", "--filter=+ */", "--filter=- *")
 	}
 	for _, f := range r.Filters {
 		argv = append(argv, "--filter="+f)
@@ -120,10 +126,11 @@ func (r Run) Do(ctx context.Context) (*Result, error) {
 	if r.Socket != "" {
 		env = append(env, "FUSELESS_REMOTE="+r.Socket)
 	}
-	var stderr lines
+	var stderr messages
 	err := proc.Run(ctx, proc.Cmd{Argv: r.Argv(), Env: env, Stdout: p, Stderr: &stderr})
 	p.flush()
-	res.Errors = stderr.all()
+	stderr.end()
+	res.Errors, res.Conflicts, res.Skipped = stderr.errors, stderr.conflicts, stderr.skipped
 	if ctx.Err() != nil {
 		return res, ctx.Err()
 	}
@@ -136,9 +143,7 @@ func (r Run) Do(ctx context.Context) (*Result, error) {
 			WithHint("install it: `apt-get install rsync`")
 	}
 	res.Code = x.Code
-	for _, l := range res.Errors {
-		res.Skipped = res.Skipped || strings.Contains(l, "--max-delete limit")
-	}
+	res.Skipped = res.Skipped || x.Code == ExitMaxDelete
 	switch x.Code {
 	case ExitPartial, ExitVanished, ExitMaxDelete:
 		return res, r.full(res)
@@ -175,29 +180,22 @@ func (r Run) explain(res *Result) error {
 	case exitConnection, exitProtocol, 10, 127:
 		return proto.Errorf(proto.Remote, "the connection to the remote failed: %s", say).
 			WithHint("check that ssh reaches it and that it has rsync; what has arrived is not sent again")
-	case exitNoSpace:
-		return proto.Errorf(proto.NoSpace, "rsync could not write: %s", say)
+	case exitFile:
+		return proto.Errorf(proto.Mount, "rsync could not write: %s", say).WithHint("check that the folder is there and may be written")
 	}
 	return proto.Errorf(proto.Internal, "rsync failed with code %d: %s", res.Code, say)
 }
 
-// Conflicts returns the paths at which a folder on the receiving side stands
-// in the way of something that is not a folder, which --max-delete=0 keeps from
-// being replaced. only tells whether these are the only errors of the run.
-func (res *Result) Conflicts() (paths []string, only bool) {
-	only = true
-	for _, l := range res.Errors {
-		switch {
-		case strings.HasPrefix(l, "could not make way for "):
-			if _, p, ok := strings.Cut(l, ": "); ok {
-				paths = append(paths, p)
-			}
-		case strings.HasPrefix(l, "cannot delete non-empty directory: "),
-			strings.HasPrefix(l, "Deletions stopped due to --max-delete limit"),
-			strings.HasPrefix(l, "rsync error: "):
-		default:
-			only = false
-		}
+// Clean tells whether everything was transferred but for what --max-delete=0
+// kept: nothing failed, and nothing vanished.
+func (res *Result) Clean() bool {
+	switch res.Code {
+	case ExitVanished:
+		return false
+	case ExitPartial:
+		// A folder in the way of a file is the one error that the deletion pass
+		// mends; without a message that explains the code it is none of these.
+		return len(res.Errors) == 0 && (len(res.Conflicts) > 0 || res.Skipped)
 	}
-	return paths, only
+	return true
 }

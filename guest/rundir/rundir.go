@@ -5,6 +5,8 @@ package rundir
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -34,7 +36,17 @@ func Path(instance, vault string) (string, error) {
 // Make makes the folder of a vault, mode 0700, and checks that it and what is
 // above it is ours and nobody else's: its base may lie in a folder where
 // others can write, such as /dev/shm.
-func Make(instance, vault string) (string, error) {
+func Make(instance, vault string) (dir string, err error) {
+	for range 5 {
+		// Another process that ends may remove empty folders between two of ours.
+		if dir, err = makeOnce(instance, vault); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return dir, err
+}
+
+func makeOnce(instance, vault string) (string, error) {
 	base, err := base()
 	if err != nil {
 		return "", err
@@ -85,8 +97,9 @@ func base() (string, error) {
 		if c.parent == "" || !filepath.IsAbs(c.parent) {
 			continue
 		}
-		if fi, err := os.Stat(c.parent); err == nil && fi.IsDir() && inMemory(c.parent) && writable(c.parent) {
-			return filepath.Join(c.parent, c.name), nil
+		// The mount table has real paths, and mounts are looked for by name.
+		if real, err := filepath.EvalSymlinks(c.parent); err == nil && inMemory(real) && writable(real) {
+			return filepath.Join(real, c.name), nil
 		}
 		tried = append(tried, c.parent)
 	}

@@ -18,6 +18,8 @@ import (
 // BackupOptions are the flags of `backup`.
 type BackupOptions struct {
 	DryRun, Checksum, AllowDelete bool
+
+	maxDelete int64 // see proto.BackupOptions
 }
 
 // Backup sends what changed in the source to the vault.
@@ -34,22 +36,32 @@ func (v *vault) backup(ctx context.Context, o BackupOptions) error {
 		return err
 	}
 	defer unlock()
-	conf, err := v.key(ctx)
+	conf, err := v.key(ctx, o.DryRun)
+	if err == nil {
+		_, err = v.passphrase(ctx)
+	}
 	if err != nil {
 		return v.record(o, conf, nil, err)
 	}
-	if _, err := v.passphrase(ctx); err != nil {
-		return err
-	}
 	result, err := v.send(ctx, conf, o)
-	if proto.CodeOf(err) == proto.Consent && passphrase.IsTerminal() {
-		yes, aerr := passphrase.Confirm(ctx, fmt.Sprintf("%s: move %d entries that the source no longer has to the trash?", v.Name, result.Held))
-		if aerr == nil && yes {
-			o.AllowDelete = true
-			result, err = v.send(ctx, conf, o)
+	for proto.CodeOf(err) == proto.Consent && result != nil && passphrase.IsTerminal() {
+		yes, aerr := passphrase.Confirm(ctx, v.question(result))
+		if aerr != nil || !yes {
+			break
 		}
+		// Consent is for the number that was shown. If the source loses more
+		// meanwhile, the question comes again.
+		o.AllowDelete, o.maxDelete = true, result.Held
+		result, err = v.send(ctx, conf, o)
 	}
 	return v.record(o, conf, result, err)
+}
+
+func (v *vault) question(r *proto.BackupResult) string {
+	if r.Emptied {
+		return fmt.Sprintf("%s: the source has no files any more. Move all %d entries of the vault to the trash?", v.Name, r.Held)
+	}
+	return fmt.Sprintf("%s: move %d entries that the source no longer has to the trash?", v.Name, r.Held)
 }
 
 // send makes one run of the backup.
@@ -70,7 +82,10 @@ func (v *vault) send(ctx context.Context, conf []byte, o BackupOptions) (*proto.
 	req.Backup = proto.BackupOptions{
 		DryRun: o.DryRun, Checksum: o.Checksum, AllowDelete: o.AllowDelete, KeepDays: v.KeepDeleted, Config: conf,
 		Known:   last != nil && last.Destination == v.Destination.Raw && bytes.Equal(last.Config, conf),
-		Changes: o.DryRun || v.Verbose,
+		Changes: o.DryRun || v.Verbose, MaxDelete: o.maxDelete,
+	}
+	if last != nil {
+		req.Backup.LastSuccess = last.Success
 	}
 	var result *proto.BackupResult
 	err = v.do(ctx, req, func(e proto.Event) {

@@ -223,7 +223,7 @@ func (v *vault) remote(readOnly bool) bridge.Remote {
 // returns its socket.
 func (v *vault) bridge(ctx context.Context, readOnly bool) (socket string, stop func(), err error) {
 	if v.Destination.Local {
-		return "", func() {}, nil
+		return "", v.tidy, nil
 	}
 	dir, err := rundir.Make(v.instance, v.Name)
 	if err != nil {

@@ -23,12 +23,12 @@ func (c *Chain) Init(ctx context.Context) error {
 			return err
 		}
 		defer unlock()
-		conf, err := v.findKey(ctx)
+		conf, err := v.findKey(ctx, false)
 		if err != nil {
 			return err
 		}
 		if conf != nil {
-			v.screen.Say("is initialised already")
+			v.screen.Say("the vault is initialised")
 			return nil
 		}
 		return v.makeKey(ctx)
@@ -40,8 +40,8 @@ func (v *vault) keyFile() string { return filepath.Join(v.Source, gocryptfs.Reve
 
 // findKey returns the vault's configuration. A lost one is restored: from the
 // copy in the state folder, or from the vault. nil means that there never was
-// one.
-func (v *vault) findKey(ctx context.Context) ([]byte, error) {
+// one. With dry it looks only into the source.
+func (v *vault) findKey(ctx context.Context, dry bool) ([]byte, error) {
 	if !v.HasSource() {
 		return nil, proto.Errorf(proto.Config, "the vault %s has no source", v.Name).
 			WithHint("add `source:` in %s; without one a vault can only be mounted and restored", v.Config.File)
@@ -57,11 +57,14 @@ func (v *vault) findKey(ctx context.Context) ([]byte, error) {
 	conf, err := os.ReadFile(v.keyFile())
 	switch {
 	case err == nil:
-		_, err := gocryptfs.ParseConfig(conf)
-		return conf, err
+		return conf, checkKey(conf)
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, proto.Errorf(proto.Source, "cannot read the vault's configuration: %w", err).
 			WithHint("the source must be readable by you; nothing was changed on the remote")
+	}
+	if dry {
+		return nil, proto.Errorf(proto.Vault, "the vault's configuration %s is missing", v.keyFile()).
+			WithHint("a dry run does not put it back; `fuseless backup` does, or `fuseless init` makes one")
 	}
 	from := "the copy in " + v.state.Path()
 	if conf, err = v.state.Config(); err != nil {
@@ -72,20 +75,52 @@ func (v *vault) findKey(ctx context.Context) ([]byte, error) {
 		if conf, err = v.remoteKey(ctx); err != nil || conf == nil {
 			return nil, err
 		}
+		if err := v.adopt(ctx); err != nil {
+			return nil, err
+		}
 	}
-	c, err := gocryptfs.ParseConfig(conf)
-	if err != nil {
+	if err := checkKey(conf); err != nil {
 		return nil, err
-	}
-	if !c.Reverse() {
-		return nil, proto.Errorf(proto.Vault, "the vault at %s was made for forward use: it cannot be the image of a source", v.Destination).
-			WithHint("mount it with `fuseless remoteMount`, or choose another destination for the backup")
 	}
 	if err := v.writeKey(conf); err != nil {
 		return nil, err
 	}
 	v.screen.Say("restored the vault's configuration in the source from %s", from)
 	return conf, nil
+}
+
+// checkKey says whether a configuration can serve as the key of a backup.
+func checkKey(conf []byte) error {
+	c, err := gocryptfs.ParseConfig(conf)
+	switch {
+	case err != nil:
+		return err
+	case !c.Reverse():
+		return proto.Errorf(proto.Vault, "the vault was made for forward use: it cannot be the image of a source").
+			WithHint("look at it with `fuseless open`, or choose another destination for the backup")
+	case c.PlaintextNames():
+		return proto.Errorf(proto.Vault, "the vault was made with -plaintextnames, which a backup does not support").
+			WithHint("choose another destination; `fuseless open` and `fuseless restore` read it")
+	}
+	return nil
+}
+
+// adopt asks whether the vault that lies at the destination is to be used for
+// this source. Where nobody can be asked it is: before the first backup the
+// guest compares its names with the source's, and refuses another's vault.
+func (v *vault) adopt(ctx context.Context) error {
+	if v.state.Last() != nil || !passphrase.IsTerminal() {
+		return nil
+	}
+	yes, err := passphrase.Confirm(ctx, fmt.Sprintf("There is a vault at %s already. Use it, with its passphrase, for %s?", v.Destination, v.Source))
+	if err != nil {
+		return err
+	}
+	if !yes {
+		return proto.Errorf(proto.Vault, "there is a vault at %s already, and it was not wanted", v.Destination).
+			WithHint("choose another destination in %s", v.Config.File)
+	}
+	return nil
 }
 
 // remoteKey looks for a vault at the destination.
@@ -217,8 +252,8 @@ func groups(key string) string {
 
 // key is the vault's configuration for a backup. Where there is none it offers
 // to make one, if there is somebody to ask.
-func (v *vault) key(ctx context.Context) ([]byte, error) {
-	conf, err := v.findKey(ctx)
+func (v *vault) key(ctx context.Context, dry bool) ([]byte, error) {
+	conf, err := v.findKey(ctx, dry)
 	if err != nil || conf != nil {
 		return conf, err
 	}

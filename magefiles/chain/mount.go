@@ -21,8 +21,7 @@ func (c *Chain) RemoteMount(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer v.screen.Done()
-	return v.remoteMount(ctx)
+	return v.mounting(ctx, v.remoteMount)
 }
 
 func (v *vault) remoteMount(ctx context.Context) error {
@@ -108,8 +107,7 @@ func (c *Chain) RemoteUnmount(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer v.screen.Done()
-	return v.remoteUnmount(ctx)
+	return v.mounting(ctx, v.remoteUnmount)
 }
 
 func (v *vault) remoteUnmount(ctx context.Context) error {
@@ -125,8 +123,7 @@ func (c *Chain) Serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer v.screen.Done()
-	return v.do(ctx, v.request(proto.OpServe), nil)
+	return v.mounting(ctx, v.serve)
 }
 
 // Unserve stops the WebDAV server.
@@ -135,8 +132,7 @@ func (c *Chain) Unserve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer v.screen.Done()
-	return v.do(ctx, v.request(proto.OpUnserve), nil)
+	return v.mounting(ctx, v.unserve)
 }
 
 // HostMount mounts the WebDAV server on the host.
@@ -145,8 +141,7 @@ func (c *Chain) HostMount(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer v.screen.Done()
-	return v.hostMount(ctx)
+	return v.mounting(ctx, v.hostMount)
 }
 
 func (v *vault) hostMount(ctx context.Context) error {
@@ -223,8 +218,7 @@ func (c *Chain) HostUnmount(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer v.screen.Done()
-	return v.hostUnmount(ctx, false)
+	return v.mounting(ctx, func(ctx context.Context) error { return v.hostUnmount(ctx, false) })
 }
 
 func (v *vault) hostUnmount(ctx context.Context, force bool) error {
@@ -251,14 +245,7 @@ func (c *Chain) OpenFolder(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer v.screen.Done()
-	if err := v.remoteMount(ctx); err != nil {
-		return err
-	}
-	if err := v.do(ctx, v.request(proto.OpServe), nil); err != nil {
-		return err
-	}
-	if err := v.hostMount(ctx); err != nil {
+	if err := v.mounting(ctx, v.remoteMount, v.serve, v.hostMount); err != nil {
 		return err
 	}
 	opened, err := hostmount.OpenFolder(ctx, v.Mountpoint)
@@ -276,14 +263,29 @@ func (c *Chain) Close(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	hostUnmount := func(ctx context.Context) error { return v.hostUnmount(ctx, false) }
+	return v.mounting(ctx, hostUnmount, v.unserve, v.remoteUnmount)
+}
+
+func (v *vault) serve(ctx context.Context) error { return v.do(ctx, v.request(proto.OpServe), nil) }
+
+func (v *vault) unserve(ctx context.Context) error { return v.do(ctx, v.request(proto.OpUnserve), nil) }
+
+// mounting does the steps one after the other, while no other process mounts or
+// unmounts for this vault.
+func (v *vault) mounting(ctx context.Context, steps ...func(context.Context) error) error {
 	defer v.screen.Done()
-	if err := v.hostUnmount(ctx, false); err != nil {
+	unlock, err := v.state.LockMounts(ctx)
+	if err != nil {
 		return err
 	}
-	if err := v.do(ctx, v.request(proto.OpUnserve), nil); err != nil {
-		return err
+	defer unlock()
+	for _, s := range steps {
+		if err := s(ctx); err != nil {
+			return err
+		}
 	}
-	return v.remoteUnmount(ctx)
+	return nil
 }
 
 // Down takes everything of every vault down, whatever state it is in.
@@ -294,14 +296,17 @@ func (c *Chain) Down(ctx context.Context) error {
 			return err
 		}
 		defer unlock()
-		herr := v.hostUnmount(ctx, true)
-		terr := v.do(ctx, v.request(proto.OpTeardown), nil)
-		serr := v.stopBridge(ctx)
-		for _, err := range []error{herr, terr, serr} {
-			if err != nil {
-				return err
+		var first error
+		// Each step is tried, whatever the one before it says.
+		for _, s := range []func(context.Context) error{
+			func(ctx context.Context) error { return v.hostUnmount(ctx, true) },
+			func(ctx context.Context) error { return v.do(ctx, v.request(proto.OpTeardown), nil) },
+			v.stopBridge,
+		} {
+			if err := v.mounting(ctx, s); first == nil {
+				first = err
 			}
 		}
-		return nil
+		return first
 	})
 }

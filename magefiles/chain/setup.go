@@ -34,6 +34,11 @@ func Setup(ctx context.Context) error {
 		if v.Passphrase.Kind != passphrase.Keyring {
 			continue
 		}
+		if _, err := passphrase.Get(ctx, v.Passphrase, passphrase.Options{}); err == nil {
+			// Of another configuration, perhaps, and nowhere else: never overwritten.
+			asker.Say("The keyring has a passphrase for a vault of the name " + v.Name + " already. It is kept; if this is another vault, give it another name.")
+			continue
+		}
 		asker.Say("The passphrase goes into the keyring now.")
 		s, err := passphrase.GetNew(ctx, passphrase.Source{Kind: passphrase.Prompt, Vault: v.Name}, passphrase.Options{})
 		if err != nil {

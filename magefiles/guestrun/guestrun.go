@@ -54,9 +54,15 @@ func (g *Guest) Do(ctx context.Context, req proto.Request, on func(proto.Event))
 	if err := c.Start(); err != nil {
 		return proto.Errorf(proto.Internal, "cannot start the guest: %w", err)
 	}
+	ended := make(chan struct{})
+	defer close(ended)
 	stop := context.AfterFunc(ctx, func() {
 		stdin.Close()
-		time.AfterFunc(patience, func() { _ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL) })
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
+		}
 	})
 	defer stop()
 	_, werr := stdin.Write(append(line, '\n'))

@@ -4,6 +4,7 @@
 package state
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,25 +37,55 @@ func (d Dir) Path() string { return d.path }
 // Lock takes the vault's lock, which the kernel drops when this process ends,
 // however it ends. Two backups of a vault exclude each other.
 func (d Dir) Lock() (unlock func(), err error) {
-	file := filepath.Join(d.path, "lock")
-	l := flock.New(file, flock.SetPermissions(0o600))
+	l := d.lock("lock")
 	ok, err := l.TryLock()
 	if err != nil {
 		return nil, proto.Errorf(proto.Internal, "cannot lock the vault %s: %w", d.vault, err)
 	}
 	if !ok {
-		holder := ""
-		if b, err := os.ReadFile(file + ".holder"); err == nil {
-			holder = " (" + string(b) + ")"
-		}
-		return nil, proto.Errorf(proto.Busy, "another run works on the vault %s%s", d.vault, holder).
-			WithHint("wait for it to end, or stop it")
+		return nil, d.busy(l)
 	}
-	_ = os.WriteFile(file+".holder", fmt.Appendf(nil, "pid %d, since %s", os.Getpid(), time.Now().Format(time.DateTime)), 0o600)
+	return d.held(l), nil
+}
+
+// LockMounts takes the lock of the targets that mount, serve and unmount. They
+// are short, so it waits for half a minute.
+func (d Dir) LockMounts(ctx context.Context) (unlock func(), err error) {
+	l := d.lock("mounts.lock")
+	limited, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	ok, err := l.TryLockContext(limited, 50*time.Millisecond)
+	switch {
+	case ok:
+		return d.held(l), nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, d.busy(l)
+	}
+	return nil, proto.Errorf(proto.Internal, "cannot lock the mounts of %s: %w", d.vault, err)
+}
+
+func (d Dir) lock(name string) *flock.Flock {
+	return flock.New(filepath.Join(d.path, name), flock.SetPermissions(0o600))
+}
+
+func (d Dir) busy(l *flock.Flock) error {
+	holder := ""
+	if b, err := os.ReadFile(l.Path() + ".holder"); err == nil {
+		holder = " (" + string(b) + ")"
+	}
+	return proto.Errorf(proto.Busy, "another run works on the vault %s%s", d.vault, holder).
+		WithHint("wait for it to end, or stop it")
+}
+
+// held notes who has the lock, for the message of whoever wants it next.
+func (d Dir) held(l *flock.Flock) (unlock func()) {
+	_ = os.WriteFile(l.Path()+".holder", fmt.Appendf(nil, "pid %d, since %s", os.Getpid(), time.Now().Format(time.DateTime)), 0o600)
 	return func() {
-		_ = os.Remove(file + ".holder")
+		_ = os.Remove(l.Path() + ".holder")
 		_ = l.Unlock()
-	}, nil
+	}
 }
 
 // Last is the result of the last backup.
