@@ -1,0 +1,211 @@
+//go:build linux
+
+package main_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"fuseless/guest/mounts"
+)
+
+// close takes everything down and fails the test if anything is left.
+func (l *lab) close() {
+	t := l.t
+	if l.server != nil {
+		l.server.Refuse(false)
+	}
+	if _, err := os.Stat(l.configFile()); err == nil {
+		if r := l.run("down"); r.code != 0 {
+			t.Errorf("down: %s", r)
+		}
+	}
+	left := l.left()
+	// A process that was told to end may need a moment; nothing signals the end
+	// of one that is not ours.
+	for end := time.Now().Add(3 * time.Second); len(left) > 0 && time.Now().Before(end); left = l.left() {
+		time.Sleep(20 * time.Millisecond)
+	}
+	for _, s := range left {
+		t.Error("left: ", s)
+	}
+	l.stop()
+	for _, dir := range []string{l.dir, l.mem} {
+		points, err := mounts.Below(dir)
+		if err != nil || len(points) > 0 {
+			t.Errorf("%s is not removed: %v still mounted (%v)", dir, points, err)
+			return
+		}
+	}
+	_ = filepath.WalkDir(l.dir, func(p string, e os.DirEntry, err error) error {
+		if e != nil && e.IsDir() {
+			_ = os.Chmod(p, 0o700) // the nasty tree has folders without permissions
+		}
+		return nil
+	})
+	for _, dir := range []string{l.dir, l.mem} {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// left is whatever is there and should not.
+func (l *lab) left() (left []string) {
+	add := func(format string, args ...any) { left = append(left, fmt.Sprintf(format, args...)) }
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	must(l.t, err)
+	for line := range strings.Lines(string(table)) {
+		f := strings.Fields(line)
+		if strings.HasPrefix(f[4], l.dir+"/") || strings.HasPrefix(f[4], l.mem+"/") {
+			add("mount %s", strings.TrimSpace(line))
+		}
+	}
+	if len(left) > 0 {
+		return left // what follows walks the folders, and would walk into the mounts
+	}
+	for _, pid := range processes(l.dir, l.mem) {
+		if !slices.Contains(l.hidden, pid) {
+			cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+			add("process %d: %s", pid, bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '}))
+		}
+	}
+	// The runtime folder, whole, but for the test's own passphrase.
+	for _, p := range filesBelow(l.mem) {
+		if p != l.passFile() && p != filepath.Join(l.mem, "run") {
+			add("in memory: %s", p)
+		}
+	}
+	for _, dir := range []string{"/run", "/dev/shm"} {
+		caches, _ := filepath.Glob(filepath.Join(dir, "fuseless-davfs2-*"))
+		for _, c := range caches {
+			if strings.HasSuffix(c, "-"+hostMountKey(l.mnt)) {
+				add("davfs2 cache %s", c)
+			}
+		}
+	}
+	// Only what the test made, and in HOME only cache and state.
+	entries, err := os.ReadDir(l.dir)
+	must(l.t, err)
+	for _, e := range entries {
+		if !l.own[e.Name()] {
+			add("in the lab: %s", e.Name())
+		}
+	}
+	for _, p := range filesBelow(l.home) {
+		rel, _ := filepath.Rel(l.home, p)
+		switch {
+		case rel == ".cache", rel == ".local", rel == ".local/state":
+		case strings.HasPrefix(rel+"/", ".cache/fuseless/"), strings.HasPrefix(rel+"/", ".local/state/fuseless/"):
+		default:
+			add("in HOME: %s", rel)
+		}
+	}
+	return left
+}
+
+// hostMountKey is how the package hostmount names what belongs to a mountpoint.
+func hostMountKey(mountpoint string) string {
+	h := sha256.Sum256([]byte(mountpoint))
+	return hex.EncodeToString(h[:8])
+}
+
+// processes are the live processes, other than this one, that have one of the
+// words in their argv. A zombie has no argv.
+func processes(words ...string) (pids []int) {
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		cmdline, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		if err != nil {
+			continue
+		}
+		for _, w := range words {
+			if bytes.Contains(cmdline, []byte(w)) {
+				pids = append(pids, pid)
+				break
+			}
+		}
+	}
+	return pids
+}
+
+// filesBelow lists everything below dir.
+func filesBelow(dir string) (paths []string) {
+	_ = filepath.WalkDir(dir, func(p string, e os.DirEntry, err error) error {
+		if p != dir && err == nil {
+			paths = append(paths, p)
+		}
+		return nil
+	})
+	return paths
+}
+
+// holding lists the regular files below the folders that hold one of the
+// secrets.
+func holding(secrets []string, dirs ...string) (paths []string) {
+	for _, dir := range dirs {
+		for _, p := range filesBelow(dir) {
+			if fi, err := os.Lstat(p); err != nil || !fi.Mode().IsRegular() {
+				continue
+			}
+			b, err := os.ReadFile(p)
+			if err != nil {
+				continue
+			}
+			for _, s := range secrets {
+				if bytes.Contains(b, []byte(s)) {
+					paths = append(paths, p)
+					break
+				}
+			}
+		}
+	}
+	return paths
+}
+
+// stat gives the name and the parent of a process.
+func stat(pid int) (name string, parent int) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "", 0
+	}
+	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	f := bytes.Fields(b[end+1:])
+	parent, _ = strconv.Atoi(string(f[1]))
+	return string(b[open+1 : end]), parent
+}
+
+func isProgram(pid int, name string) bool { n, _ := stat(pid); return n == name }
+
+// descendants are a process and all that come from it.
+func descendants(root int) []int {
+	parents := map[int]int{}
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			_, parents[pid] = stat(pid)
+		}
+	}
+	var all []int
+	for pid := range parents {
+		for p := pid; p > 1; p = parents[p] {
+			if p == root {
+				all = append(all, pid)
+				break
+			}
+		}
+	}
+	return all
+}
