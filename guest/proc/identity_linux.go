@@ -9,7 +9,7 @@ import (
 
 // StartTime is when pid was started, in clock ticks since boot (field 22 of
 // /proc/PID/stat, proc_pid_stat(5)). With it a pid in a file can be told from
-// a later process of the same number.
+// a later process of the same number. A zombie counts as ended.
 func StartTime(pid int) (uint64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -21,14 +21,8 @@ func StartTime(pid int) (uint64, error) {
 	if i < 0 || len(f) < 20 {
 		return 0, fmt.Errorf("/proc/%d/stat: unexpected format", pid)
 	}
-	if string(f[0]) == "Z" {
+	if state := string(f[0]); state == "Z" || state == "X" {
 		return 0, os.ErrProcessDone
 	}
 	return strconv.ParseUint(string(f[19]), 10, 64)
-}
-
-// Alive tells whether the process pid that was started at start still lives.
-func Alive(pid int, start uint64) bool {
-	t, err := StartTime(pid)
-	return err == nil && t == start
 }

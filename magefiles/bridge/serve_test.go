@@ -260,7 +260,7 @@ func TestFailuresAreExplained(t *testing.T) {
 		{"refused", func(r *rig) { r.server.Close() }, "refuses the connection", "port"},
 		{"unknown host key", func(r *rig) {
 			must(r.t, os.WriteFile(filepath.Join(r.dir, "keys", "known_hosts"), nil, 0o600))
-		}, "not known yet", "ssh " + throwaway.Alias},
+		}, "not known yet", "/keys/ssh_config " + throwaway.Alias + "` once"},
 		{"changed host key", func(r *rig) {
 			other, err := throwaway.Start(r.t.Context(), r.root, filepath.Join(r.dir, "other"))
 			must(r.t, err)

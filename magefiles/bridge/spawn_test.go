@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"fuseless/guest/proc"
 	"fuseless/guest/proto"
 	"fuseless/guest/remote"
 )
@@ -111,14 +112,14 @@ func TestRecycledPid(t *testing.T) {
 	r := newRig(t)
 	other := exec.Command("sleep", "60")
 	must(t, other.Start())
-	b, err := json.Marshal(state{PID: other.Process.Pid, Start: "1"})
+	b, err := json.Marshal(state{PID: other.Process.Pid, Start: 1})
 	must(t, err)
 	must(t, os.WriteFile(StatePath(r.socket), b, 0o600))
 	if _, ok := Running(r.socket); ok {
 		t.Error("Running")
 	}
 	must(t, Stop(t.Context(), r.socket))
-	if _, err := startTime(other.Process.Pid); err != nil {
+	if _, err := proc.StartTime(other.Process.Pid); err != nil {
 		t.Error("Stop ended another process")
 	}
 	_ = other.Process.Kill()

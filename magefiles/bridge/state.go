@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"fuseless/guest/proc"
 	"fuseless/guest/proto"
 )
 
@@ -13,7 +14,7 @@ import (
 // time together name a process, and are checked against the process table.
 type state struct {
 	PID    int    `json:"pid"`
-	Start  string `json:"start"` // startTime of PID
+	Start  uint64 `json:"start"` // proc.StartTime of PID
 	Remote Remote `json:"remote"`
 }
 
@@ -21,7 +22,7 @@ type state struct {
 func StatePath(socket string) string { return socket + ".json" }
 
 func writeState(socket string, r Remote) error {
-	start, err := startTime(os.Getpid())
+	start, err := proc.StartTime(os.Getpid())
 	if err != nil {
 		return proto.Errorf(proto.Internal, "start time of this process: %w", err)
 	}
@@ -47,10 +48,10 @@ func readState(socket string) (s state, ok bool) {
 
 // alive tells whether the process still is the one of the state.
 func (s state) alive() bool {
-	if s.PID <= 1 || s.Start == "" {
+	if s.PID <= 1 || s.Start == 0 {
 		return false
 	}
-	start, err := startTime(s.PID)
+	start, err := proc.StartTime(s.PID)
 	return err == nil && start == s.Start
 }
 
