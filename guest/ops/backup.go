@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,6 +14,7 @@ import (
 	"fuseless/guest/gocryptfs"
 	"fuseless/guest/proto"
 	"fuseless/guest/rsync"
+	"fuseless/guest/store"
 )
 
 // Limits above which deletions need consent.
@@ -177,10 +177,18 @@ func (b *backup) begin(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if b.proof {
-		return b.prove(look)
+	if !b.proof {
+		return nil
 	}
-	return nil
+	if err := b.prove(look); err != nil || b.Backup.Known || b.Backup.DryRun {
+		return err
+	}
+	st, err := store.Open(ctx, b.Destination)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	return b.tryTrash(st)
 }
 
 // reopen replaces the image by a fresh mount.
@@ -282,23 +290,6 @@ func (b *backup) count(s rsync.Stats) {
 	b.result.Sent += s.Sent
 }
 
-// change counts one itemised change, and reports it under its plaintext name
-// if the host wants that.
-func (b *backup) change(what, enc string) {
-	if gocryptfs.Virtual(enc) {
-		return
-	}
-	if strings.HasPrefix(what, "<f") || strings.HasPrefix(what, ">f") {
-		b.result.UserFiles++
-	}
-	if !b.Backup.Changes || what == ".d..t......" { // a folder's time: something in it changed
-		return
-	}
-	if plain, ok := b.names.Decrypt(enc); ok {
-		b.event(proto.Event{Kind: proto.KindChange, Change: &proto.Change{What: what, Path: []byte(plain)}})
-	}
-}
-
 // virtual compares the contents of gocryptfs's own files, from a fresh mount:
 // gocryptfs before 2.5.0 may have served wrong directory IVs for folders that
 // were deleted and made while the first mount was up (gocryptfs#802).
@@ -332,37 +323,4 @@ func (b *backup) dryRun(ctx context.Context) error {
 		b.count(res.Stats)
 		return nil
 	})
-}
-
-// fault records rsync's messages, with plaintext paths.
-func (b *backup) fault(res *rsync.Result) {
-	for _, l := range res.Errors {
-		what, p := b.plain(l)
-		b.faults.add(what, p)
-	}
-}
-
-// plain replaces the path in one of rsync's messages, such as
-//
-//	rsync: [sender] opendir "/run/…/image/Xy" failed: Permission denied (13)
-//
-// by its plaintext, and splits it into what happened and where.
-func (b *backup) plain(l string) (what, where string) {
-	before, rest, ok := strings.Cut(l, "\"")
-	if !ok {
-		return l, ""
-	}
-	quoted, after, ok := strings.Cut(rest, "\"")
-	if !ok {
-		return l, ""
-	}
-	enc := strings.TrimPrefix(quoted, b.image.Path+"/")
-	enc = strings.TrimPrefix(enc, "/")
-	p, ok := b.names.Decrypt(enc)
-	if !ok {
-		return l, ""
-	}
-	before = strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(before, "rsync: "), "[sender] "), "[generator] "), "(")
-	after = strings.TrimPrefix(strings.TrimSpace(after), ")")
-	return strings.TrimSpace(strings.TrimSpace(before) + " " + strings.TrimSpace(after)), p
 }
