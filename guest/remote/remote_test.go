@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -117,10 +116,10 @@ func TestCommandEndsWithServer(t *testing.T) {
 	}
 }
 
-// onRead is an endless standard input; f runs before every read of it.
-type onRead struct{ f func() }
+// endless is a standard input without an end.
+type endless struct{}
 
-func (r onRead) Read(p []byte) (int, error) { r.f(); return len(p), nil }
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
 // onWrite is a standard output; f runs before every write to it.
 type onWrite struct {
@@ -133,7 +132,7 @@ func (w *onWrite) Write(p []byte) (int, error) { w.f(); return w.Buffer.Write(p)
 // That standard input can no longer be sent must not lose the output and the
 // exit status that are already on their way.
 func TestCommandKeepsOutputOfEndedServer(t *testing.T) {
-	closed, after := make(chan struct{}), make(chan struct{})
+	closed := make(chan struct{})
 	t.Setenv(SocketVariable, serve(t, func(c *net.UnixConn, r *bufio.Reader, w *FrameWriter) {
 		_, _ = ReadRequest(r)
 		for range 3 { // more than the client's buffer holds
@@ -143,19 +142,11 @@ func TestCommandKeepsOutputOfEndedServer(t *testing.T) {
 		c.Close()
 		close(closed)
 	}))
-	var once sync.Once
-	stdin := onRead{func() {
-		select {
-		case <-closed:
-			once.Do(func() { close(after) })
-		default:
-		}
-	}}
 	out := &onWrite{f: func() {
-		<-after
-		time.Sleep(20 * time.Millisecond) // for the write to fail, and what would follow
+		<-closed
+		time.Sleep(20 * time.Millisecond) // for a write of standard input to fail, and what would follow
 	}}
-	if code := Command(t.Context(), []string{"-s", "h", "sftp"}, stdin, out, io.Discard); code != 7 || out.Len() != 180<<10 {
+	if code := Command(t.Context(), []string{"-s", "h", "sftp"}, endless{}, out, io.Discard); code != 7 || out.Len() != 180<<10 {
 		t.Errorf("status %d, %d bytes", code, out.Len())
 	}
 }

@@ -109,7 +109,9 @@ func checkKey(conf []byte) error {
 // this source. Where nobody can be asked it is: before the first backup the
 // guest compares its names with the source's, and refuses another's vault.
 func (v *vault) adopt(ctx context.Context) error {
-	if v.state.Last() != nil || !passphrase.IsTerminal() {
+	last := v.state.Last()
+	known := last != nil && last.Destination == v.Destination.Raw && len(last.Config) > 0 // a backup to it succeeded
+	if known || !passphrase.IsTerminal() {
 		return nil
 	}
 	yes, err := passphrase.Confirm(ctx, fmt.Sprintf("There is a vault at %s already. Use it, with its passphrase, for %s?", v.Destination, v.Source))
