@@ -34,7 +34,7 @@ func Run(ctx context.Context, out io.Writer) error {
 	if err := prereq.Ensure(ctx, append(prereq.LocalGuest(), prereq.Tests()...), out); err != nil {
 		return err
 	}
-	if err := vet(ctx, src, out); err != nil {
+	if err := platforms(ctx, src, out); err != nil {
 		return err
 	}
 	r := newReport(out)
@@ -73,31 +73,6 @@ func Run(ctx context.Context, out io.Writer) error {
 			WithHint("see above for the reason; testdata/must-run.txt is the list")
 	}
 	return nil
-}
-
-// vet vets for every platform that we build for, with the mage tag too: go vet
-// leaves out files that are tagged so.
-func vet(ctx context.Context, src string, out io.Writer) error {
-	for _, os := range []string{"linux", "darwin"} {
-		for _, arch := range []string{"amd64", "arm64"} {
-			for _, args := range [][]string{{"./..."}, {"-tags", "mage", "./magefiles"}} {
-				var said bytes.Buffer
-				err := proc.Run(ctx, proc.Cmd{
-					Argv: append([]string{"go", "vet"}, args...), Dir: src, Stdout: &said, Stderr: &said,
-					Env: []string{"GOOS=" + os, "GOARCH=" + arch, "CGO_ENABLED=0"},
-				})
-				if err != nil {
-					return proto.Errorf(proto.Different, "go vet for %s/%s: %s", os, arch, said.String())
-				}
-			}
-			fmt.Fprintf(out, "vet %s/%s: ok\n", os, arch)
-		}
-	}
-	said, err := proc.Output(ctx, proc.Cmd{Argv: []string{"gofmt", "-l", "guest", "magefiles"}, Dir: src})
-	if err == nil && len(bytes.TrimSpace(said)) > 0 {
-		return proto.Errorf(proto.Different, "not formatted: %s", bytes.Fields(said))
-	}
-	return err
 }
 
 // event is a line of `go test -json` (cmd/test2json).
