@@ -19,7 +19,7 @@ import (
 // runs may begin within a second, and from the second pass of a run its number.
 const stampTime = "20060102T150405"
 
-var stampRE = regexp.MustCompile(`^(\d{8}T\d{6})(\d{3})Z(-\d+)?$`)
+var stampRE = regexp.MustCompile(`^(\d{8}T\d{6})(\d{3})?Z(-\d+)?$`)
 
 func stampOf(t time.Time) string {
 	return fmt.Sprintf("%s%03dZ", t.UTC().Format(stampTime), t.Nanosecond()/1e6)
