@@ -1,0 +1,6 @@
+package lima
+
+const (
+	installHint = "brew install lima"
+	upgradeHint = "brew upgrade lima"
+)
