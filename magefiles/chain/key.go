@@ -28,7 +28,7 @@ func (c *Chain) Init(ctx context.Context) error {
 			return err
 		}
 		if conf != nil {
-			v.screen.Say("the vault is initialised")
+			v.screen.Say("is initialised already")
 			return nil
 		}
 		return v.makeKey(ctx)
