@@ -70,7 +70,7 @@ func (r *run) restore(ctx context.Context) (err error) {
 	}
 	done = whole
 	if staged && whole {
-		if err := os.RemoveAll(to + stagingSuffix); err != nil {
+		if err := removeStaging(ctx, to+stagingSuffix); err != nil {
 			r.warn("cannot remove the fetched encrypted files: " + err.Error())
 		}
 	}
@@ -86,6 +86,17 @@ func (r *run) restore(ctx context.Context) (err error) {
 	}
 	return proto.Errorf(proto.Incomplete, "the restore of %s is incomplete: some files could not be read, decrypted or written", r.Vault).
 		WithHint("see the messages above; run it again: what is there is left as it is")
+}
+
+// removeStaging is os.RemoveAll that also removes what is in folders which may
+// not be written: the vault has the modes of the source.
+func removeStaging(ctx context.Context, dir string) error {
+	st, err := store.Open(ctx, proto.Destination{Local: true})
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	return store.RemoveAll(ctx, st, dir)
 }
 
 // cipherDir is a folder with the vault's encrypted files: the vault itself if
