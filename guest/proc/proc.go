@@ -89,8 +89,8 @@ func Environ() []string {
 
 // Run runs cmd to its end, in a session of its own: a terminal's Ctrl-C does
 // not reach it (gocryptfs unmounts on SIGINT even when busy), and neither it
-// nor its children can prompt. When ctx ends, the whole process group gets
-// SIGTERM, and SIGKILL five seconds later.
+// nor its children can prompt. When ctx ends, it gets SIGTERM, and five seconds
+// later SIGKILL; whatever is then left of its process group is killed.
 //
 // It returns an *ExitError for a status other than 0, ctx's error if ctx ended
 // first, and exec's error if the program could not be started.
@@ -132,7 +132,9 @@ func Start(ctx context.Context, cmd Cmd) (*Process, error) {
 	c.Stdout = cmd.Stdout
 	c.Stderr = cmd.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGTERM) }
+	// Only the leader: rsync ends its own children in order, and those that are
+	// told by somebody else leave their temporary files.
+	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
 	c.WaitDelay = grace
 	p := &Process{Cmd: c, ctx: ctx, name: filepath.Base(cmd.Argv[0])}
 	if cmd.Stderr == nil {
@@ -167,8 +169,7 @@ func (p *Process) closeFds() {
 func (p *Process) Wait() error {
 	err := p.Cmd.Wait()
 	if p.ctx.Err() != nil {
-		// Whatever is left of the group, such as a grandchild that ignored SIGTERM.
-		_ = syscall.Kill(-p.Cmd.Process.Pid, syscall.SIGKILL)
+		endGroup(p.Cmd.Process.Pid)
 		return fmt.Errorf("%s: %w", p.name, p.ctx.Err())
 	}
 	if err == nil {
@@ -183,6 +184,18 @@ func (p *Process) Wait() error {
 		e.Code = x.ExitCode()
 	}
 	return e
+}
+
+// endGroup ends what the leader of a process group left behind, such as a
+// grandchild that it forgot. Children that are on their way out get a moment.
+func endGroup(pgid int) {
+	for range 100 { // the kernel has no event for the end of a group
+		if syscall.Kill(-pgid, 0) != nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	_ = syscall.Kill(-pgid, syscall.SIGKILL)
 }
 
 // secretPipe is the reading end of a pipe that holds s. It is filled while the
