@@ -56,10 +56,16 @@ func TestKilled(t *testing.T) {
 			l.write("folder 0/new", "new")
 			c, _ := l.paused()
 			// All of it but gocryptfs, which has a session of its own.
+			// Stopped first, or those that die last would clean up for the others.
+			var all []int
 			for _, pid := range descendants(c.Process.Pid) {
 				if !isProgram(pid, "gocryptfs") {
-					_ = syscall.Kill(pid, syscall.SIGKILL)
+					all = append(all, pid)
+					_ = syscall.Kill(pid, syscall.SIGSTOP)
 				}
+			}
+			for _, pid := range all {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
 			}
 			_ = c.Wait()
 			if s := l.status(); len(s.Strays) != 1 {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/lima-vm/lima/pkg/guestagent/api"
@@ -22,7 +23,8 @@ import (
 // everything is the one of hostagent.New.
 func forwarded(t *testing.T, rules []limayaml.PortForward, proto, ip string, port int32) bool {
 	t.Helper()
-	var log bytes.Buffer
+	// Lima's forwarder logs from goroutines that outlive the call.
+	var log lockedBuffer
 	logrus.SetOutput(&log)
 	defer logrus.SetOutput(os.Stderr)
 	var everything limayaml.PortForward
@@ -38,6 +40,23 @@ func forwarded(t *testing.T, rules []limayaml.PortForward, proto, ip string, por
 		t.Fatalf("Lima says neither or both: %s", log.String())
 	}
 	return yes
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func TestOnlyTheVaultsPortsAreForwarded(t *testing.T) {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"fuseless/guest/mounts"
 	"fuseless/guest/proc"
 	"fuseless/guest/proto"
@@ -94,6 +96,22 @@ func (m *Mount) Check() error {
 	}
 	if there, err := mounts.Find(m.Path); err != nil || there == nil {
 		return proto.Errorf(proto.Mount, "the mount %s was taken away while it was in use", m.Path).WithHint("run it again; nothing was deleted")
+	}
+	// A process that was killed a moment ago may not be waited for yet, and its
+	// mount stays in the table: only an answer proves that it lives. A stat of a
+	// mount point needs a deadline.
+	answer := make(chan error, 1)
+	go func() {
+		var st unix.Statfs_t
+		answer <- unix.Statfs(m.Path, &st)
+	}()
+	select {
+	case err := <-answer:
+		if err != nil {
+			return proto.Errorf(proto.Mount, "gocryptfs does not answer any more: %w", err).WithHint("run it again; nothing was deleted")
+		}
+	case <-time.After(time.Minute):
+		return proto.Errorf(proto.Mount, "gocryptfs has not answered for a minute").WithHint("run `fuseless down`, and then run it again")
 	}
 	return nil
 }
