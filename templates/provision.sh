@@ -68,11 +68,11 @@ keep_user() {
         say "no lingering for $user; /dev/shm serves instead of /run/user"
 }
 
-unpack() { base64 -d <"$run/guest.gz.base64" | gzip -dc; }
+unpack() { base64 -d <"$run/guest.xz.base64" | xz -dc; }
 
 install_guest() {
     local target=$root/usr/local/bin/fuseless-guest new
-    if [ ! -e "$run/guest.gz.base64" ]; then
+    if [ ! -e "$run/guest.xz.base64" ]; then
         [ -x "$target" ] || fail "the guest binary was not delivered"
         return
     fi
@@ -89,7 +89,7 @@ install_guest() {
         mv -f "$new" "$target" # by rename: the old one may be running
         say "installed $("$target" version </dev/null)"
     fi
-    rm "$run/guest.gz.base64" # /run is memory
+    rm "$run/guest.xz.base64" # /run is memory
 }
 
 mkdir -p "$run"

@@ -28,11 +28,11 @@ const (
 	DoneFile   = RunDir + "/provision.done"   // provisioning of this boot is done
 	GuestFile  = "/usr/local/bin/fuseless-guest"
 	LogFile    = "/var/log/cloud-init-output.log" // of provisioning
-	payload    = RunDir + "/guest.gz.base64"
+	payload    = RunDir + "/guest.xz.base64"
 )
 
 // marker is the comment that the guest binary follows.
-const marker = "# The guest binary (gzip, base64). It is unpacked by the script above."
+const marker = "# The guest binary (xz, base64). It is unpacked by the script above."
 
 // VM is what the virtual machine is rendered from. Zero values stand for the
 // defaults given here.
@@ -50,8 +50,8 @@ type VM struct {
 	RestoreDir string   // absolute path on the host, mounted writable at RestorePoint; empty: none
 	Ports      []int    // of the vaults' WebDAV servers, 1024 to 65535
 
-	Guest    []byte   // the fuseless-guest binary for Arch, compressed by gzip
-	Packages []string // of Debian; default: gocryptfs, sshfs, rsync, fuse3
+	Guest    []byte   // the fuseless-guest binary for Arch, compressed by xz
+	Packages []string // of Debian; default: gocryptfs, sshfs, rsync, fuse3, xz-utils
 }
 
 // Defaults of a VM. Lima's own are 4 CPUs, 4 GiB and 100 GiB.
@@ -61,7 +61,7 @@ const (
 	defaultDiskGiB   = 10
 )
 
-var defaultPackages = []string{"gocryptfs", "sshfs", "rsync", "fuse3"}
+var defaultPackages = []string{"gocryptfs", "sshfs", "rsync", "fuse3", "xz-utils"}
 
 // Render gives the lima.yaml of vm. What is wrong with vm comes all at once, as
 // a proto.Error with code proto.Config (proto.Internal if the guest binary is
@@ -182,9 +182,10 @@ func script(name string, vars ...string) (string, error) {
 	return strings.Join(lines, "\n"), nil
 }
 
-// writePayload writes data in lines of 76 characters, as MIME has them.
+// writePayload writes data in long lines: each costs five bytes more, and Lima
+// takes no file of more than 4 MiB.
 func writePayload(out *bytes.Buffer, data []byte) {
-	const width = 76
+	const width = 4000
 	text := base64.StdEncoding.EncodeToString(data)
 	for len(text) > 0 {
 		n := min(width, len(text))

@@ -2,7 +2,6 @@ package templates_test
 
 import (
 	"bytes"
-	"compress/gzip"
 	"flag"
 	"os"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/lima-vm/lima/pkg/limayaml"
+	"github.com/ulikunitz/xz"
 
 	"fuseless/guest/proto"
 	"fuseless/templates"
@@ -35,12 +35,11 @@ func TestMain(m *testing.M) {
 // standIn takes the place of the guest binary.
 const standIn = "#!/bin/sh\necho fuseless-guest stand-in\n"
 
-// packed stores content without compressing it: how gzip compresses may change
-// with Go, and the goldens with it.
+// packed is content as the guest binary is packed.
 func packed(t testing.TB, content string) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	z, err := gzip.NewWriterLevel(&b, gzip.NoCompression)
+	z, err := xz.NewWriter(&b)
 	if err != nil {
 		t.Fatal(err)
 	}

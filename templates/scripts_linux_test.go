@@ -130,7 +130,7 @@ func TestProvisioningIsIdempotent(t *testing.T) {
 	if !ok || !os.SameFile(before, after) || g.read("apt.calls") != calls {
 		t.Errorf("the second boot did something: %s%s", out, g.read("apt.calls"))
 	}
-	if left, _ := filepath.Glob(filepath.Join(g.root, "usr/local/bin/*.new.*")); len(left) > 0 || g.read("run/fuseless/guest.gz.base64") != "" {
+	if left, _ := filepath.Glob(filepath.Join(g.root, "usr/local/bin/*.new.*")); len(left) > 0 || g.read("run/fuseless/guest.xz.base64") != "" {
 		t.Errorf("left over: %v", left)
 	}
 }
@@ -169,7 +169,7 @@ func TestFailureReachesTheProbe(t *testing.T) {
 		change func(*guest)
 		says   string
 	}{
-		"offline":        {func(g *guest) { g.write("offline", "", 0o644) }, "cannot install gocryptfs sshfs rsync fuse3: E: Failed to fetch update"},
+		"offline":        {func(g *guest) { g.write("offline", "", 0o644) }, "cannot install gocryptfs sshfs rsync fuse3 xz-utils: E: Failed to fetch update"},
 		"sshd":           {func(g *guest) { g.write("bin/sshd", "#!/bin/sh\necho streamlocalbindunlink no\n", 0o755) }, "sshd does not read"},
 		"damaged binary": {func(g *guest) { damage(g, "!!!") }, "cannot unpack the guest binary"},
 		"no binary":      {func(g *guest) { g.y.Provision = g.y.Provision[:2] }, "was not delivered"},

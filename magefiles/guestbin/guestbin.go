@@ -4,7 +4,6 @@ package guestbin
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"embed"
@@ -16,10 +15,12 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/adrg/xdg"
 	"github.com/google/renameio/v2"
+	"github.com/ulikunitz/xz"
 
 	"fuseless/guest/proc"
 	"fuseless/guest/proto"
@@ -31,11 +32,15 @@ var embedded embed.FS
 // Arches are the architectures that a guest may have.
 var Arches = []string{"amd64", "arm64"}
 
+// Version is what the guest binaries that this process builds call themselves
+// in `fuseless-guest version`. It is written before anything is built.
+var Version = "devel"
+
 func name(arch string) string { return "fuseless-guest-linux-" + arch }
 
 // Embedded tells whether this program carries the guest binaries.
 func Embedded() bool {
-	_, err := embedded.Open("bin/" + name("amd64") + ".gz")
+	_, err := embedded.Open("bin/" + name("amd64") + ".xz")
 	return err == nil
 }
 
@@ -54,23 +59,61 @@ func Path(ctx context.Context) (string, error) {
 // cacheDir is a folder of ours in the cache folder.
 func cacheDir(sub string) string { return filepath.Join(xdg.CacheHome, "fuseless", "guest", sub) }
 
+// Packed returns the guest binary for arch, compressed by xz: what the
+// description of a VM carries.
+func Packed(ctx context.Context, arch string) ([]byte, error) {
+	if Embedded() {
+		return embeddedPacked(arch)
+	}
+	src, err := Source()
+	if err != nil {
+		return nil, err
+	}
+	bin, err := Build(ctx, src, arch, cacheDir("dev"))
+	if err != nil {
+		return nil, err
+	}
+	file, err := pack(bin)
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(file)
+}
+
+func embeddedPacked(arch string) ([]byte, error) {
+	packed, err := embedded.ReadFile("bin/" + name(arch) + ".xz")
+	if err != nil {
+		return nil, proto.Errorf(proto.Internal, "no guest binary for %s in this program: %w", arch, err)
+	}
+	return packed, nil
+}
+
+// Unpack is the reverse of what Packed does.
+func Unpack(packed []byte) ([]byte, error) {
+	z, err := xz.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, fmt.Errorf("unpack the guest binary: %w", err)
+	}
+	data, err := io.ReadAll(z)
+	if err != nil {
+		return nil, fmt.Errorf("unpack the guest binary: %w", err)
+	}
+	return data, nil
+}
+
 // unpack writes the embedded binary to the cache, under a name that is its
 // hash, so that a running one is never overwritten.
 func unpack(arch string) (string, error) {
-	packed, err := embedded.ReadFile("bin/" + name(arch) + ".gz")
+	packed, err := embeddedPacked(arch)
 	if err != nil {
-		return "", proto.Errorf(proto.Internal, "no guest binary for %s in this program: %w", arch, err)
+		return "", err
 	}
 	sum := sha256.Sum256(packed)
 	file := filepath.Join(cacheDir(hex.EncodeToString(sum[:8])), "fuseless-guest")
 	if fi, err := os.Stat(file); err == nil && fi.Mode().Perm() == 0o755 {
 		return file, nil
 	}
-	z, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		return "", err
-	}
-	data, err := io.ReadAll(z)
+	data, err := Unpack(packed)
 	if err != nil {
 		return "", err
 	}
@@ -120,9 +163,11 @@ func Build(ctx context.Context, src, arch, dir string) (string, error) {
 	tmp.Close()
 	defer os.Remove(tmp.Name())
 	err = proc.Run(ctx, proc.Cmd{
-		Argv: []string{"go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", tmp.Name(), "./guest"},
+		Argv: []string{"go", "build", "-trimpath", "-buildvcs=false",
+			// The server speaks HTTP/1.1, as do the clients that the systems have.
+			"-tags", "nethttpomithttp2", "-ldflags", "-s -w -buildid= -X main.version=" + Version, "-o", tmp.Name(), "./guest"},
 		Dir:  src,
-		Env:  []string{"GOOS=linux", "GOARCH=" + arch, "CGO_ENABLED=0", "GOFLAGS="},
+		Env:  append(slices.Clone(sameEverywhere), "GOOS=linux", "GOARCH="+arch, "GOFLAGS="),
 	})
 	if err != nil {
 		return "", fmt.Errorf("build the guest binary: %w", err)
@@ -167,7 +212,7 @@ func Overlay(ctx context.Context, src, dir string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		replace[filepath.Join(src, "magefiles", "guestbin", "bin", name(arch)+".gz")] = packed
+		replace[filepath.Join(src, "magefiles", "guestbin", "bin", name(arch)+".xz")] = packed
 	}
 	b, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
@@ -177,14 +222,20 @@ func Overlay(ctx context.Context, src, dir string) (string, error) {
 	return file, os.WriteFile(file, b, 0o600)
 }
 
-// pack compresses file beside itself; the same input gives the same bytes.
+// pack compresses file beside itself, unless that is done; the same input gives
+// the same bytes. xz, since Lima takes no description of more than 4 MiB, and
+// gzip makes one of 4.1.
 func pack(file string) (string, error) {
+	packed := file + ".xz"
+	if _, err := os.Stat(packed); err == nil {
+		return packed, nil // its name has the hash of what is in it
+	}
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return "", err
 	}
 	var out bytes.Buffer
-	z, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
+	z, err := xz.WriterConfig{DictCap: 16 << 20}.NewWriter(&out)
 	if err != nil {
 		return "", err
 	}
@@ -192,5 +243,8 @@ func pack(file string) (string, error) {
 	if err := errors.Join(err, z.Close()); err != nil {
 		return "", err
 	}
-	return file + ".gz", os.WriteFile(file+".gz", out.Bytes(), 0o644)
+	if err := renameio.WriteFile(packed, out.Bytes(), 0o644); err != nil {
+		return "", cacheError(err)
+	}
+	return packed, nil
 }
