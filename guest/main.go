@@ -18,6 +18,7 @@ import (
 	"fuseless/guest/ops"
 	"fuseless/guest/proto"
 	"fuseless/guest/remote"
+	"fuseless/guest/rundir"
 	"fuseless/guest/webdav"
 )
 
@@ -29,6 +30,7 @@ const usage = `usage: fuseless-guest COMMAND
   run       carry out one request (JSON on stdin), with events on stdout
   dial      reach the remote through the host's ssh; called by sshfs and rsync
   webdav    serve a folder: -root DIR -listen ADDR -credentials FILE [-read-only]
+  rundir    INSTANCE VAULT: make the runtime folder of a vault, and print its path
   version   print the version
 `
 
@@ -56,12 +58,30 @@ func run(args []string) proto.Code {
 			fmt.Fprintf(os.Stderr, "fuseless-guest: %v\n", err)
 		}
 		return proto.CodeOf(err)
+	case "rundir":
+		return runtimeFolder(args[2:])
 	case "version":
 		fmt.Printf("fuseless-guest %s protocol %d %s/%s\n", version, proto.Version, runtime.GOOS, runtime.GOARCH)
 		return proto.OK
 	}
 	fmt.Fprint(os.Stderr, usage)
 	return proto.Config
+}
+
+// runtimeFolder is for the host of a VM, which forwards a socket into the
+// folder before it sends the request that needs it.
+func runtimeFolder(args []string) proto.Code {
+	if len(args) != 2 || !ops.Names(args[0], args[1]) {
+		fmt.Fprint(os.Stderr, usage)
+		return proto.Config
+	}
+	dir, err := rundir.Make(args[0], args[1])
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "fuseless-guest: %v\n", err)
+		return proto.CodeOf(err)
+	}
+	fmt.Println(dir)
+	return proto.OK
 }
 
 // request carries out the request on stdin. When the host goes away, standard

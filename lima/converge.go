@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"fuseless/guest/proc"
 	"fuseless/guest/proto"
 	"fuseless/templates"
 )
@@ -38,7 +39,9 @@ type Options struct {
 const marker = "fuseless.json"
 
 type mark struct {
-	Rendering string `json:"rendering"` // Hash of lima.yaml
+	Rendering string `json:"rendering"`       // Hash of lima.yaml
+	Guest     string `json:"guest,omitempty"` // guestHash of the binary that the VM runs
+	Owner     string `json:"owner,omitempty"` // Instance.Owner
 }
 
 // Hash tells one rendering from another, as far as a running VM must be
@@ -66,8 +69,15 @@ func (i Instance) ours() *mark {
 	return &m
 }
 
-func (i Instance) setMark(rendering string) error {
-	b, err := json.Marshal(mark{rendering})
+// guestHash tells one guest binary in a rendering from another.
+func guestHash(yaml []byte) string {
+	h := sha256.Sum256(yaml[len(templates.WithoutGuest(yaml)):])
+	return hex.EncodeToString(h[:])
+}
+
+func (i Instance) setMark(m mark) error {
+	m.Owner = i.Owner
+	b, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
@@ -77,8 +87,18 @@ func (i Instance) setMark(rendering string) error {
 // foreign returns an error if the name is taken by an instance that is not
 // ours. The error is a *proto.Error with code Config.
 func (i Instance) foreign() error {
-	if _, err := os.Lstat(i.Dir()); err != nil || i.ours() != nil {
+	if _, err := os.Lstat(i.Dir()); err != nil {
 		return nil
+	}
+	if m := i.ours(); m != nil {
+		if m.Owner == "" || m.Owner == i.Owner || i.Owner == "" {
+			return nil
+		}
+		if _, err := os.Stat(m.Owner); err != nil {
+			return nil // it was moved, or is gone
+		}
+		return proto.Errorf(proto.Config, "the VM %s belongs to the configuration %s", i.Name, m.Owner).
+			WithHint("give this one's VM another name: `vm: {name: …}`")
 	}
 	if _, err := os.Stat(i.intent()); err == nil {
 		return nil
@@ -118,7 +138,7 @@ func (i Instance) create(ctx context.Context, yaml []byte) error {
 	if _, err := i.limactl(ctx, yaml, nil, "create", "--name="+i.Name, "-"); err != nil {
 		return proto.Errorf(failed, "create the VM: %w", err)
 	}
-	if err := i.setMark(Hash(yaml)); err != nil {
+	if err := i.setMark(mark{Rendering: Hash(yaml)}); err != nil {
 		return proto.Errorf(failed, "create the VM: %w", err)
 	}
 	return os.Remove(i.intent())
@@ -157,6 +177,9 @@ func (i Instance) Converge(ctx context.Context, yaml []byte, o Options) (Action,
 		state = Absent
 	}
 	action := plan(state, m != nil && m.Rendering == Hash(yaml))
+	if action != Nothing && i.Tool.Path == "" {
+		return Nothing, proto.Errorf(proto.Internal, "the VM %s must be %s, and no limactl is given", i.Name, action)
+	}
 	switch action {
 	case Nothing:
 		// The next boot shall bring the guest binary that this rendering has.
@@ -179,7 +202,52 @@ func (i Instance) Converge(ctx context.Context, yaml []byte, o Options) (Action,
 			return Nothing, err
 		}
 	}
-	return action, i.Start(ctx, o.Timeout, o.Progress)
+	if err := i.Start(ctx, o.Timeout, o.Progress); err != nil {
+		return action, err
+	}
+	// A boot installs what lima.yaml carries.
+	if err := i.setMark(mark{Rendering: Hash(yaml), Guest: guestHash(yaml)}); err != nil {
+		return action, proto.Errorf(failed, "change the VM: %w", err)
+	}
+	return action, nil
+}
+
+// Plan is what Converge would do, without limactl.
+func (i Instance) Plan(yaml []byte) Action {
+	m, state := i.ours(), i.Quick()
+	if m == nil {
+		return Created
+	}
+	return plan(state, m.Rendering == Hash(yaml))
+}
+
+// InstallGuest puts the guest binary that yaml carries into the running VM,
+// unless it is there, and says whether it did. What runs keeps the old one.
+// binary is that binary, unpacked.
+func (i Instance) InstallGuest(ctx context.Context, yaml []byte, binary func() ([]byte, error)) (bool, error) {
+	m := i.ours()
+	if m == nil || m.Guest == guestHash(yaml) {
+		return false, nil
+	}
+	data, err := binary()
+	if err != nil {
+		return false, err
+	}
+	if err := i.Connect(ctx); err != nil {
+		return false, err
+	}
+	wait, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	// Renamed over the old one, which may be running.
+	const script = `new=$(mktemp "$1.new.XXXXXX") && cat >"$new" && chmod 755 "$new" && "$new" version >/dev/null && sync "$new" && mv -f "$new" "$1" || { rm -f "$new"; exit 1; }`
+	if err := proc.Run(wait, proc.Cmd{
+		Argv: i.SSH("sudo", "-n", "sh", "-c", script, "sh", templates.GuestFile), Env: []string{"SSH_AUTH_SOCK="}, Stdin: bytes.NewReader(data),
+	}); err != nil {
+		return false, proto.Errorf(failed, "install the guest binary in the VM: %w", err).
+			WithHint("is its disk full? `fuseless down` and `fuseless up` install it at the next boot")
+	}
+	m.Guest = guestHash(yaml)
+	return true, i.setMark(*m)
 }
 
 // plan is what must be done.
@@ -203,7 +271,11 @@ func (i Instance) replace(yaml []byte) error {
 	}
 	err = renameio.WriteFile(i.file("lima.yaml"), yaml, 0o644)
 	if err == nil {
-		err = i.setMark(Hash(yaml))
+		m := mark{Rendering: Hash(yaml)}
+		if old := i.ours(); old != nil {
+			m.Guest = old.Guest
+		}
+		err = i.setMark(m)
 	}
 	if err != nil {
 		return proto.Errorf(failed, "change the VM: %w", err)

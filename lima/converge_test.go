@@ -69,7 +69,7 @@ func TestConverge(t *testing.T) {
 		{what: "degraded", before: func() {
 			_ = os.WriteFile(i.file("ha.stdout.log"), []byte(`{"time":"2026-01-02T03:04:05Z","status":{"running":true,"degraded":true,"errors":["e"]}}`+"\n"), 0o600)
 		}, yaml: "cpus: 3\n", want: Restarted, calls: "stop start"},
-		{what: "only the guest binary changed, with a view", yaml: "cpus: 3\n# The guest binary (gzip, base64). It is unpacked by the script above.\ny\n", live: true, want: Nothing},
+		{what: "only the guest binary changed, with a view", yaml: "cpus: 3\n# The guest binary (xz, base64). It is unpacked by the script above.\ny\n", live: true, want: Nothing},
 	} {
 		if c.before != nil {
 			c.before()

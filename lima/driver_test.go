@@ -258,7 +258,7 @@ func TestPlan(t *testing.T) {
 
 // Only the guest binary may differ without a restart.
 func TestHash(t *testing.T) {
-	const head = "cpus: 2\n# The guest binary (gzip, base64). It is unpacked by the script above.\n"
+	const head = "cpus: 2\n# The guest binary (xz, base64). It is unpacked by the script above.\n"
 	if Hash([]byte(head+"- AAAA\n")) != Hash([]byte(head+"- BBBB\n")) {
 		t.Error("a new guest binary asks for a restart")
 	}

@@ -22,6 +22,9 @@ type Instance struct {
 	Home string   // LIMA_HOME, see DefaultHome
 	Name string   // of the VM
 	Env  []string // for limactl, such as Acceleration.Env
+
+	// Owner is the configuration file that the VM belongs to; empty: anybody's.
+	Owner string
 }
 
 // Dir is the instance's folder.

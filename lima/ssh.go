@@ -51,6 +51,12 @@ func (i Instance) ssh(ctx context.Context, argv []string) ([]byte, error) {
 	return proc.Output(ctx, proc.Cmd{Argv: argv, Env: []string{"SSH_AUTH_SOCK="}})
 }
 
+// Connected says whether the shared connection is there.
+func (i Instance) Connected(ctx context.Context) bool {
+	_, err := i.ssh(ctx, i.control("check"))
+	return err == nil
+}
+
 // Connect makes the shared connection to the guest, unless it is there. It
 // ends with the VM, or half a minute after the guest stopped answering.
 func (i Instance) Connect(ctx context.Context) error {
@@ -103,4 +109,9 @@ func (i Instance) disconnect(ctx context.Context) {
 		_, _ = i.ssh(ctx, i.control("exit"))
 		_ = os.Remove(i.file(link))
 	}
+}
+
+// Terminal is the argv of a login shell in the guest on this terminal.
+func (i Instance) Terminal() []string {
+	return []string{"ssh", "-F", i.file("ssh.config"), "-t", "-o", "ForwardAgent=no", "-o", "ControlPath=" + i.file(link), "-o", "ControlMaster=no", "lima-" + i.Name}
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // failed is the exit code of a VM that could not be made or started.
-const failed = proto.Prerequisite
+const failed = proto.Guest
 
 // Tool is a limactl.
 type Tool struct {
@@ -32,6 +32,19 @@ func Find(ctx context.Context) (Tool, error) {
 	path := lookPath("limactl")
 	if path == "" {
 		return Tool{}, proto.Errorf(proto.Prerequisite, "limactl is not installed; it runs the VM").WithHint("%s", installHint)
+	}
+	return toolAt(ctx, path)
+}
+
+// Installed says whether there is any limactl, of whatever version.
+func Installed() bool { return lookPath("limactl") != "" }
+
+// ToolIn is the limactl of the folder prefix, whose share/lima has the guest
+// agents. Its errors are Find's.
+func ToolIn(ctx context.Context, prefix string) (Tool, error) {
+	path := filepath.Join(prefix, "bin", "limactl")
+	if _, err := os.Stat(path); err != nil {
+		return Tool{}, proto.Errorf(proto.Prerequisite, "there is no limactl in %s: %w", prefix, err).WithHint("correct `vm: {tools: …}`, or leave it out")
 	}
 	return toolAt(ctx, path)
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"fuseless/guest/gocryptfs"
+	"fuseless/guest/mounts"
 	"fuseless/guest/proto"
 	"fuseless/guest/rsync"
 	"fuseless/guest/store"
@@ -96,10 +97,27 @@ func (r *run) backup(ctx context.Context) (err error) {
 	return nil
 }
 
+// checkMounted says whether the source, in a VM, is there at all: without its
+// mount it is an empty folder, which must not pass for an emptied source.
+func (r *run) checkMounted() error {
+	if !r.Mounted {
+		return nil
+	}
+	m, err := mounts.Find(r.Source)
+	if err == nil && m != nil {
+		return nil
+	}
+	return proto.Errorf(proto.Source, "the source %s is not mounted in the VM", r.Source).
+		WithHint("restart the VM: `fuseless down`, then `fuseless up`; nothing was deleted on the remote")
+}
+
 // checkSource looks at the source, and that it is not inside the vault or the
 // other way round by way of a symlink.
 func (r *run) checkSource() error {
 	dir := r.Source
+	if err := r.checkMounted(); err != nil {
+		return err
+	}
 	fi, err := os.Stat(dir)
 	if err != nil {
 		return proto.Errorf(proto.Source, "cannot read the source: %w", err).
@@ -223,7 +241,7 @@ func (b *backup) closeImage(ctx context.Context) {
 func (b *backup) rsync() rsync.Run {
 	run := rsync.Run{
 		Source: b.image.Path + "/", Target: b.Destination.Path + "/",
-		Checksum: b.Backup.Checksum,
+		Checksum: b.Backup.Checksum, Seconds: b.wholeSeconds(),
 	}
 	if !b.Destination.Local {
 		// The host's bridge knows the path; what stands here only labels it.

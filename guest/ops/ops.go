@@ -61,9 +61,14 @@ func isOurs(err error) bool {
 	return errors.As(err, &e) && e.Code != proto.Internal && !errors.Is(err, context.Canceled)
 }
 
+// Names says whether the two can name an instance and a vault: both become
+// parts of paths.
+func Names(instance, vault string) bool {
+	return instanceRE.MatchString(instance) && vaultRE.MatchString(vault)
+}
+
 func (r *run) do(ctx context.Context) error {
-	// Both become parts of paths.
-	if !instanceRE.MatchString(r.Instance) || !vaultRE.MatchString(r.Vault) {
+	if !Names(r.Instance, r.Vault) {
 		return proto.Errorf(proto.Internal, "request names no proper instance and vault")
 	}
 	var err error
@@ -97,6 +102,8 @@ func (r *run) do(ctx context.Context) error {
 		return r.session()
 	case proto.OpTeardown:
 		return r.teardown(ctx)
+	case proto.OpProbe:
+		return r.probe(ctx)
 	}
 	return proto.Errorf(proto.Internal, "unknown operation %q", r.Op)
 }
@@ -213,6 +220,9 @@ func removeShallow(dir string) error {
 // image mounts the encrypted image of the source afresh, below a folder of
 // this run. The caller closes it.
 func (r *run) image(ctx context.Context, dir, name string) (*gocryptfs.Mount, error) {
+	if err := r.checkMounted(); err != nil {
+		return nil, err
+	}
 	mp := filepath.Join(dir, name)
 	if err := os.Mkdir(mp, 0o700); err != nil {
 		return nil, err

@@ -146,7 +146,7 @@ func (r *run) checkPassphrase(ctx context.Context) error {
 
 func (r *run) fetchRun(staging string) rsync.Run {
 	return rsync.Run{
-		Source: "fuseless:vault/", Target: staging + "/", Dial: r.dial, Socket: r.Destination.Socket, Explain: r.explain,
+		NoLinkTimes: !keepsLinkTimes(staging), Source: "fuseless:vault/", Target: staging + "/", Dial: r.dial, Socket: r.Destination.Socket, Explain: r.explain,
 	}
 }
 
@@ -229,7 +229,10 @@ func (r *run) decrypt(ctx context.Context, cipher, dir, to string) (out *rsync.R
 			return err
 		}
 		defer m.Close(context.WithoutCancel(ctx))
-		run := rsync.Run{Source: view + "/", Target: to + "/", Existing: true}
+		run := rsync.Run{Source: view + "/", Target: to + "/", Existing: true, NoLinkTimes: !keepsLinkTimes(to)}
+		if run.NoLinkTimes {
+			r.note("symbolic links get the time of now: the file system of " + to + " does not set theirs")
+		}
 		if r.Restore.Only != "" {
 			run.Prune, run.Filters = true, onlyFilters(r.Restore.Only)
 		}

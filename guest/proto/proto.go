@@ -33,6 +33,7 @@ const (
 	OpStatus   Op = "status"   // what is mounted and served
 	OpSession  Op = "session"  // the running server's address and secret
 	OpTeardown Op = "teardown" // everything of this vault off, whatever state it is in
+	OpProbe    Op = "probe"    // what doctor wants to know of the guest
 )
 
 // Request is what the host asks for. Secrets are fields of it, so that they
@@ -45,12 +46,14 @@ type Request struct {
 
 	Passphrase  Secret      `json:"passphrase,omitempty"`
 	Source      string      `json:"source,omitempty"`
+	Mounted     bool        `json:"mounted,omitempty"` // Source is a mount point of the VM: without its mount it is not the source
 	Destination Destination `json:"destination"`
 	Exclude     []string    `json:"exclude,omitempty"` // gitignore patterns on plaintext names
 	Port        int         `json:"port,omitempty"`
 
 	Backup  BackupOptions  `json:"backup"`
 	Restore RestoreOptions `json:"restore"`
+	Probe   ProbeOptions   `json:"probe,omitzero"`
 }
 
 // Destination is where the vault lies.
@@ -180,6 +183,7 @@ type Event struct {
 	Status   *Status        `json:"status,omitempty"`
 	Session  *Session       `json:"session,omitempty"`
 	Look     *Look          `json:"look,omitempty"`
+	Probe    *ProbeResult   `json:"probe,omitempty"`
 
 	Code Code   `json:"code,omitempty"` // of an error
 	Hint string `json:"hint,omitempty"` // of an error

@@ -33,6 +33,9 @@ type Run struct {
 	Filters   []string // filter rules, in order
 	Prune     bool     // leave out folders that would be empty (--prune-empty-dirs)
 
+	Seconds     bool // compare times to the second: the source has no finer ones
+	NoLinkTimes bool // leave the times of symbolic links: the target cannot hold them
+
 	DirTimes bool // only set the times of folders that exist on both sides
 
 	// Explain turns what ssh said into an error; nil for a local run.
@@ -71,12 +74,14 @@ type Result struct {
 //	--no-specials --no-devices  a reverse view cannot carry them
 //	--numeric-ids            names of users may mean others on the remote
 //	--modify-window=-1       compare times to the nanosecond: a change of the
-//	                         same size within one second is a change
+//	                         same size within one second is a change; to the
+//	                         second where the source has no more, or all would be
+//	                         sent again that a guest with finer times has sent
 //	--partial-dir            a broken transfer resumes
 //	--timeout                a dead link ends the run
 func (r Run) Argv() []string {
 	argv := []string{
-		"rsync", "--archive", "--hard-links", "--no-specials", "--no-devices", "--numeric-ids", "--modify-window=-1",
+		"rsync", "--archive", "--hard-links", "--no-specials", "--no-devices", "--numeric-ids", r.window(),
 		"--partial-dir=" + PartialDir, "--timeout=300",
 		"--itemize-changes", "--stats", "--no-human-readable", "--outbuf=L",
 	}
@@ -102,7 +107,7 @@ func (r Run) Argv() []string {
 		flag string
 	}{
 		{r.Force, "--force"}, {r.Checksum, "--checksum"}, {r.DryRun, "--dry-run"},
-		{r.Existing, "--ignore-existing"}, {r.Prune, "--prune-empty-dirs"},
+		{r.Existing, "--ignore-existing"}, {r.NoLinkTimes, "--omit-link-times"}, {r.Prune, "--prune-empty-dirs"},
 	} {
 		if o.on {
 			argv = append(argv, o.flag)
@@ -115,6 +120,13 @@ func (r Run) Argv() []string {
 		argv = append(argv, "--filter="+f)
 	}
 	return append(argv, "--", r.Source, r.Target)
+}
+
+func (r Run) window() string {
+	if r.Seconds {
+		return "--modify-window=0"
+	}
+	return "--modify-window=-1"
 }
 
 // Do runs rsync. The codes 23, 24 and 25 are no error here: they are in the
