@@ -185,10 +185,11 @@ func NeedQEMU() error {
 }
 
 // QEMUPackages are the Debian packages that a VM needs on a Linux host: QEMU,
-// qemu-img, and the firmware that Lima looks for.
+// qemu-img, the firmware that Lima looks for, and the server by which it mounts
+// the sources.
 func QEMUPackages() []string {
 	if runtime.GOARCH == "arm64" {
-		return []string{"qemu-system-arm", "qemu-efi-aarch64", "qemu-utils"}
+		return []string{"qemu-system-arm", "qemu-efi-aarch64", "qemu-utils", "openssh-sftp-server"}
 	}
-	return []string{"qemu-system-x86", "qemu-utils", "ovmf"}
+	return []string{"qemu-system-x86", "qemu-utils", "ovmf", "openssh-sftp-server"}
 }

@@ -69,6 +69,23 @@ func Build(ctx context.Context, src, cacheDir string) (Tool, error) {
 	return tool, os.Rename(tmp, prefix)
 }
 
+// Built is the newest limactl that Build left in cacheDir, of whatever pin.
+func Built(ctx context.Context, cacheDir string) (Tool, bool) {
+	var newest Tool
+	var when time.Time
+	found, _ := filepath.Glob(filepath.Join(cacheDir, "lima-*"))
+	for _, prefix := range found {
+		fi, err := os.Stat(prefix)
+		if err != nil || !fi.ModTime().After(when) {
+			continue
+		}
+		if t, err := ToolIn(ctx, prefix); err == nil {
+			newest, when = t, fi.ModTime()
+		}
+	}
+	return newest, newest.Path != ""
+}
+
 // program is a part of Lima and its place below the prefix, where limactl
 // looks for it (pkg/usrlocalsharelima).
 type program struct {

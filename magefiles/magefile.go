@@ -145,9 +145,43 @@ func HostUnmount(ctx context.Context) error {
 	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.HostUnmount(ctx) })
 }
 
-// Down takes everything of every vault down, whatever state it is in.
+// Render prints the lima.yaml of the VM; `limactl start` on it alone gives the guest.
+func Render(ctx context.Context) error {
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.Render(ctx, os.Stdout) })
+}
+
+// Up makes the VM run as the configuration has it: creates, starts, restarts, or does nothing.
+func Up(ctx context.Context) error {
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.Up(ctx) })
+}
+
+// Destroy removes the VM with its disk; nothing of a vault is in it.
+func Destroy(ctx context.Context,
+	yes *bool, // do not ask
+) error {
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.Destroy(ctx, is(yes)) })
+}
+
+// Shell opens a shell in the VM, or runs what comes on standard input there.
+func Shell(ctx context.Context) error {
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.Shell(ctx) })
+}
+
+// Logs prints the logs of the VM and of its provisioning.
+func Logs(ctx context.Context) error {
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.Logs(ctx, os.Stdout) })
+}
+
+// Down takes everything of every vault down, whatever state it is in, and stops the VM.
 func Down(ctx context.Context) error {
 	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.Down(ctx) })
+}
+
+// Doctor looks at everything that is needed, and says what mends what is not well.
+func Doctor(ctx context.Context,
+	json *bool, // print one JSON document
+) error {
+	return run(ctx, func(ctx context.Context) error { return chain.Doctor(ctx, mg.Verbose(), is(json), os.Stdout) })
 }
 
 // Install compiles the task binary `fuseless`, which does everything from any folder, without Go.

@@ -241,7 +241,7 @@ func (b *backup) closeImage(ctx context.Context) {
 func (b *backup) rsync() rsync.Run {
 	run := rsync.Run{
 		Source: b.image.Path + "/", Target: b.Destination.Path + "/",
-		Checksum: b.Backup.Checksum, Seconds: b.wholeSeconds(),
+		Checksum: b.Backup.Checksum, Seconds: b.wholeSeconds(), NoHardLinks: b.inodesChange(),
 	}
 	if !b.Destination.Local {
 		// The host's bridge knows the path; what stands here only labels it.

@@ -22,6 +22,17 @@ func (r *run) wholeSeconds() bool {
 	return err == nil && m != nil && m.FSType == "fuse.sshfs"
 }
 
+// inodesChange says whether the inode numbers of the source may change while it
+// is read: those of Apple's virtiofs are made up. Two files that get one number
+// would be taken for hard links of one.
+func (r *run) inodesChange() bool {
+	if !r.Mounted {
+		return false
+	}
+	m, err := mounts.Find(r.Source)
+	return err != nil || m == nil || m.FSType == "virtiofs"
+}
+
 // keepsLinkTimes says whether a symbolic link in dir can be given a time. By
 // sshfs it cannot: the server would follow the link.
 func keepsLinkTimes(dir string) bool {

@@ -27,6 +27,7 @@ const (
 	Different    Code = 21
 	NoSpace      Code = 22
 	Terminal     Code = 23
+	Guest        Code = 24
 	Internal     Code = 29
 	Interrupted  Code = 30
 )
@@ -53,6 +54,7 @@ var Codes = []struct {
 	{Different, "different", "a comparison found a difference that is not permitted"},
 	{NoSpace, "nospace", "a disk is full"},
 	{Terminal, "terminal", "a question needs a terminal, and there is none"},
+	{Guest, "guest", "the VM could not be made, started or reached"},
 	{Internal, "internal", "a fault of fuseless itself"},
 	{Interrupted, "interrupted", "stopped by a signal or by the host; it can be run again"},
 }
@@ -109,10 +111,14 @@ func (e exit) ExitStatus() int { return int(e.code) }
 func (e exit) Unwrap() error   { return e.error }
 
 // Exit is err with an ExitStatus of its own. mage looks for that method on the
-// error itself and not on what it wraps, and would end with 1.
+// error itself and not on what it wraps, and would end with 1. An error that
+// has one, such as the status of a shell in the guest, keeps it.
 func Exit(err error) error {
 	if err == nil {
 		return nil
+	}
+	if _, ok := err.(interface{ ExitStatus() int }); ok {
+		return err
 	}
 	return exit{err, CodeOf(err)}
 }

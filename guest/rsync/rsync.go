@@ -34,6 +34,7 @@ type Run struct {
 	Prune     bool     // leave out folders that would be empty (--prune-empty-dirs)
 
 	Seconds     bool // compare times to the second: the source has no finer ones
+	NoHardLinks bool // do not tell hard links by inode numbers: the source's may change
 	NoLinkTimes bool // leave the times of symbolic links: the target cannot hold them
 
 	DirTimes bool // only set the times of folders that exist on both sides
@@ -81,7 +82,7 @@ type Result struct {
 //	--timeout                a dead link ends the run
 func (r Run) Argv() []string {
 	argv := []string{
-		"rsync", "--archive", "--hard-links", "--no-specials", "--no-devices", "--numeric-ids", r.window(),
+		"rsync", "--archive", "--no-specials", "--no-devices", "--numeric-ids", r.window(),
 		"--partial-dir=" + PartialDir, "--timeout=300",
 		"--itemize-changes", "--stats", "--no-human-readable", "--outbuf=L",
 	}
@@ -106,6 +107,7 @@ func (r Run) Argv() []string {
 		on   bool
 		flag string
 	}{
+		{!r.NoHardLinks, "--hard-links"},
 		{r.Force, "--force"}, {r.Checksum, "--checksum"}, {r.DryRun, "--dry-run"},
 		{r.Existing, "--ignore-existing"}, {r.NoLinkTimes, "--omit-link-times"}, {r.Prune, "--prune-empty-dirs"},
 	} {

@@ -1,6 +1,21 @@
 package rundir
 
-import "golang.org/x/sys/unix"
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+func candidates() []candidate {
+	uid := strconv.Itoa(os.Getuid())
+	return []candidate{
+		{os.Getenv("XDG_RUNTIME_DIR"), "fuseless"},
+		{filepath.Join("/run/user", uid), "fuseless"},
+		{"/dev/shm", "fuseless-" + uid},
+	}
+}
 
 // inMemory tells whether dir is on tmpfs or ramfs (magic numbers of statfs(2)).
 func inMemory(dir string) bool {

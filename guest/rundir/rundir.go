@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"syscall"
 
 	"fuseless/guest/proto"
@@ -84,16 +83,14 @@ func Remove(instance, vault string) {
 	}
 }
 
-// base is the first of the usual folders that is on a memory file system and
-// may be used: session secrets lie below it.
+// candidate is a folder below which the runtime folders could lie.
+type candidate struct{ parent, name string }
+
+// base is the first of the usual folders that may be used. In a guest, and on
+// Linux, it is on a memory file system: session secrets lie below it.
 func base() (string, error) {
-	uid := strconv.Itoa(os.Getuid())
 	var tried []string
-	for _, c := range []struct{ parent, name string }{
-		{os.Getenv("XDG_RUNTIME_DIR"), "fuseless"},
-		{filepath.Join("/run/user", uid), "fuseless"},
-		{"/dev/shm", "fuseless-" + uid},
-	} {
+	for _, c := range candidates() {
 		if c.parent == "" || !filepath.IsAbs(c.parent) {
 			continue
 		}

@@ -27,6 +27,7 @@ const watchTime = 2 * time.Second
 type params struct {
 	Remote Remote `json:"remote"`
 	Socket string `json:"socket"`
+	VM     *VM    `json:"vm,omitempty"`
 }
 
 // answer is the line that a daemon writes to standard output: ready, or why not.
@@ -69,9 +70,13 @@ func daemon(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) erro
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go watch(ctx, cancel, p.Socket)
-	return Serve(ctx, l, p.Remote, func(format string, args ...any) {
+	logf := func(format string, args ...any) {
 		fmt.Fprintf(stderr, "%s %s\n", time.Now().UTC().Format(time.RFC3339), fmt.Sprintf(format, args...))
-	})
+	}
+	if p.VM != nil {
+		go p.VM.keep(ctx, p.Socket, logf)
+	}
+	return Serve(ctx, l, p.Remote, logf)
 }
 
 func daemonListen(stdin io.Reader, p *params) (net.Listener, error) {
@@ -85,7 +90,7 @@ func daemonListen(stdin io.Reader, p *params) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writeState(p.Socket, p.Remote); err != nil {
+	if err := writeState(p.Socket, p.Remote, p.VM); err != nil {
 		l.Close()
 		return nil, err
 	}

@@ -30,17 +30,17 @@ const (
 //
 // The daemon runs in a session of its own until Stop, and the end of ctx only
 // ends the waiting for it.
-func Spawn(ctx context.Context, self string, r Remote, socket, logFile string) (pid int, err error) {
+func Spawn(ctx context.Context, self string, r Remote, socket, logFile string, vm *VM) (pid int, err error) {
 	if err := r.Check(); err != nil {
 		return 0, err
 	}
-	if s, ok := readState(socket); ok && s.Remote == r {
+	if s, ok := readState(socket); ok && s.Remote == r && s.VM.is(vm) {
 		return s.PID, nil
 	}
 	if err := Stop(ctx, socket); err != nil {
 		return 0, err
 	}
-	in, err := json.Marshal(params{Remote: r, Socket: socket})
+	in, err := json.Marshal(params{Remote: r, Socket: socket, VM: vm})
 	if err != nil {
 		return 0, err
 	}

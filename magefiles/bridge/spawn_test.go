@@ -24,7 +24,7 @@ func (r *rig) spawn() int {
 	self, err := os.Executable()
 	must(r.t, err)
 	r.t.Cleanup(func() { _ = Stop(context.Background(), r.socket) })
-	pid, err := Spawn(r.t.Context(), self, r.remote, r.socket, filepath.Join(r.dir, "log"))
+	pid, err := Spawn(r.t.Context(), self, r.remote, r.socket, filepath.Join(r.dir, "log"), nil)
 	must(r.t, err)
 	return pid
 }
@@ -141,11 +141,11 @@ func TestSpawnTellsWhy(t *testing.T) {
 	l, err := Listen(r.socket)
 	must(t, err)
 	defer l.Close()
-	if _, err := Spawn(t.Context(), self, r.remote, r.socket, filepath.Join(r.dir, "log")); proto.CodeOf(err) != proto.Busy {
+	if _, err := Spawn(t.Context(), self, r.remote, r.socket, filepath.Join(r.dir, "log"), nil); proto.CodeOf(err) != proto.Busy {
 		t.Errorf("beside another listener: %v", err)
 	}
 	must(t, os.Chmod(filepath.Dir(r.socket), 0o755))
-	if _, err := Spawn(t.Context(), self, r.remote, filepath.Join(r.dir, "run", "t"), filepath.Join(r.dir, "log")); err == nil || !strings.Contains(err.Error(), "0755") {
+	if _, err := Spawn(t.Context(), self, r.remote, filepath.Join(r.dir, "run", "t"), filepath.Join(r.dir, "log"), nil); err == nil || !strings.Contains(err.Error(), "0755") {
 		t.Errorf("in an open folder: %v", err)
 	}
 }

@@ -16,17 +16,18 @@ type state struct {
 	PID    int    `json:"pid"`
 	Start  uint64 `json:"start"` // proc.StartTime of PID
 	Remote Remote `json:"remote"`
+	VM     *VM    `json:"vm,omitempty"`
 }
 
 // StatePath is the state file of the daemon that listens on socket.
 func StatePath(socket string) string { return socket + ".json" }
 
-func writeState(socket string, r Remote) error {
+func writeState(socket string, r Remote, vm *VM) error {
 	start, err := proc.StartTime(os.Getpid())
 	if err != nil {
 		return proto.Errorf(proto.Internal, "start time of this process: %w", err)
 	}
-	b, err := json.Marshal(state{PID: os.Getpid(), Start: start, Remote: r})
+	b, err := json.Marshal(state{PID: os.Getpid(), Start: start, Remote: r, VM: vm})
 	if err != nil {
 		return err
 	}

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
 	"fuseless/guest/proto"
+	"fuseless/magefiles/evicted"
 	"fuseless/magefiles/passphrase"
 	"fuseless/magefiles/state"
 )
@@ -30,6 +32,12 @@ func (c *Chain) Backup(ctx context.Context, o BackupOptions) error {
 func (v *vault) backup(ctx context.Context, o BackupOptions) error {
 	if err := v.require("gocryptfs", "fusermount3", "rsync"); err != nil {
 		return err
+	}
+	if v.HasSource() {
+		// Reading one would hang, or fetch it; an error would look like a fault of the disk.
+		if err := evicted.Check(ctx, v.Source, v.Exclude...); err != nil {
+			return err
+		}
 	}
 	unlock, err := v.state.Lock()
 	if err != nil {
@@ -79,6 +87,11 @@ func (v *vault) send(ctx context.Context, conf []byte, o BackupOptions) (*proto.
 	req.Passphrase = pass
 	req.Destination.Socket = socket
 	last := v.state.Last()
+	if last != nil && last.Seconds && !v.seconds() && !o.Checksum {
+		// Else every file would count as changed, and its twin go to the trash.
+		v.screen.Say("the last backup was made by a VM, which sees times in whole seconds: contents are compared this once")
+		o.Checksum = true
+	}
 	req.Backup = proto.BackupOptions{
 		DryRun: o.DryRun, Checksum: o.Checksum, AllowDelete: o.AllowDelete, KeepDays: v.KeepDeleted, Config: conf,
 		Known:   last != nil && last.Destination == v.Destination.Raw && bytes.Equal(last.Config, conf),
@@ -109,6 +122,7 @@ func (v *vault) record(o BackupOptions, conf []byte, result *proto.BackupResult,
 	last := state.Last{Time: now, Code: proto.CodeOf(err), Destination: v.Destination.Raw, Result: result}
 	if old := v.state.Last(); old != nil {
 		last.Success = old.Success
+		last.Seconds = old.Seconds && old.Destination == last.Destination
 		if old.Destination == last.Destination {
 			last.Config = old.Config
 		}
@@ -117,16 +131,22 @@ func (v *vault) record(o BackupOptions, conf []byte, result *proto.BackupResult,
 		last.Message = message(err)
 	} else {
 		last.Success = now
+		last.Seconds = false
 		last.Config = conf
 		if cerr := v.state.SetConfig(conf); cerr != nil {
 			return cerr
 		}
 	}
+	last.Seconds = last.Seconds || v.seconds() // also of a run that broke
 	if serr := v.state.SetLast(last); serr != nil && err == nil {
 		return proto.Errorf(proto.NoSpace, "the backup is done, but its result could not be recorded: %w", serr)
 	}
 	return err
 }
+
+// seconds says whether the guest sees the source with times in whole seconds: a
+// VM on a Linux host does, by sshfs.
+func (v *vault) seconds() bool { return v.machine != nil && runtime.GOOS == "linux" }
 
 func message(err error) string {
 	var e *proto.Error
@@ -161,6 +181,14 @@ func (c *Chain) Restore(ctx context.Context, o RestoreOptions) error {
 	if err != nil {
 		return err
 	}
+	if v.machine != nil {
+		return v.restoreByVM(ctx, to, o.Only)
+	}
+	return v.restore(ctx, to, o.Only, nil)
+}
+
+// restore lets the guest restore into the folder to, as the guest sees it.
+func (v *vault) restore(ctx context.Context, to, only string, on func(*proto.RestoreResult)) error {
 	pass, err := v.passphrase(ctx)
 	if err != nil {
 		return err
@@ -173,9 +201,13 @@ func (c *Chain) Restore(ctx context.Context, o RestoreOptions) error {
 	req := v.request(proto.OpRestore)
 	req.Passphrase = pass
 	req.Destination.Socket = socket
-	req.Restore = proto.RestoreOptions{To: to, Only: o.Only}
+	req.Restore = proto.RestoreOptions{To: to, Only: only}
 	return v.do(ctx, req, func(e proto.Event) {
-		if e.Restore != nil {
+		switch {
+		case e.Restore == nil:
+		case on != nil:
+			on(e.Restore)
+		default:
 			v.screen.Restore(e.Restore)
 		}
 	})

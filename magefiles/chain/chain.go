@@ -33,6 +33,7 @@ type Chain struct {
 	guestOnce sync.Once
 	guest     *guestrun.Guest
 	guestErr  error
+	machine   *Machine // nil for `guest: local`
 
 	mu      sync.Mutex
 	secrets map[string]passphrase.Secret // asked for once in a call with several targets
@@ -65,7 +66,11 @@ func Open(verbose bool) (*Chain, error) {
 
 // New makes a chain for a configuration.
 func New(c *config.Config, verbose bool) *Chain {
-	return &Chain{Config: c, Verbose: verbose, instance: rundir.Instance(c.File), secrets: map[string]passphrase.Secret{}}
+	chain := &Chain{Config: c, Verbose: verbose, instance: rundir.Instance(c.File), secrets: map[string]passphrase.Secret{}}
+	if c.Guest == config.Lima {
+		chain.machine = &Machine{chain: chain, dirs: map[string]string{}}
+	}
+	return chain
 }
 
 // Give sets the passphrase of a vault, so that it is not asked for.
@@ -160,16 +165,24 @@ func (c *Chain) each(ctx context.Context, f func(*vault) error) error {
 // do sends a request to the guest and shows its events. on sees those that
 // carry something to keep.
 func (v *vault) do(ctx context.Context, req proto.Request, on func(proto.Event)) error {
-	g, err := v.theGuest(ctx)
-	if err != nil {
-		return err
-	}
-	return g.Do(ctx, req, func(e proto.Event) {
+	return v.Chain.do(ctx, req, func(e proto.Event) {
 		v.screen.Event(e)
 		if on != nil {
 			on(e)
 		}
 	})
+}
+
+// do sends a request to the guest, wherever that is.
+func (c *Chain) do(ctx context.Context, req proto.Request, on func(proto.Event)) error {
+	if c.machine != nil {
+		return c.machine.do(ctx, req, on)
+	}
+	g, err := c.theGuest(ctx)
+	if err != nil {
+		return err
+	}
+	return g.Do(ctx, req, on)
 }
 
 func (c *Chain) theGuest(ctx context.Context) (*guestrun.Guest, error) {
@@ -182,9 +195,11 @@ func (c *Chain) theGuest(ctx context.Context) (*guestrun.Guest, error) {
 	return c.guest, c.guestErr
 }
 
-// require says which programs are missing, all at once. The guest is this
-// machine.
+// require says which programs are missing, all at once. A VM brings its own.
 func (v *vault) require(programs ...string) error {
+	if v.machine != nil {
+		return prereq.Require("ssh")
+	}
 	if !v.Destination.Local {
 		return prereq.Require(append(programs, "ssh")...)
 	}
@@ -201,6 +216,9 @@ func (v *vault) request(op proto.Op) proto.Request {
 	if !d.Local {
 		req.Destination.Target = d.Target()
 		req.Destination.SSH = v.remote(true).Command()
+	}
+	if v.machine != nil {
+		v.machine.inGuest(v.Vault, &req)
 	}
 	return req
 }
@@ -220,7 +238,7 @@ func (v *vault) remote(readOnly bool) bridge.Remote {
 }
 
 // bridge opens a bridge to the remote for as long as this target runs, and
-// returns its socket.
+// returns its socket as the guest sees it.
 func (v *vault) bridge(ctx context.Context, readOnly bool) (socket string, stop func(), err error) {
 	if v.Destination.Local {
 		return "", v.tidy, nil
@@ -246,12 +264,23 @@ func (v *vault) bridge(ctx context.Context, readOnly bool) (socket string, stop 
 		defer close(done)
 		_ = bridge.Serve(bctx, l, r, func(string, ...any) {})
 	}()
-	return socket, func() {
+	inGuest := socket
+	stop = func() {
+		if v.machine != nil && inGuest != socket {
+			v.machine.unforward(context.WithoutCancel(ctx), inGuest, socket)
+		}
 		cancel()
 		<-done
 		_ = os.Remove(socket)
 		v.tidy()
-	}, nil
+	}
+	if v.machine != nil {
+		if inGuest, err = v.machine.forward(ctx, v.Name, socket); err != nil {
+			stop()
+			return "", nil, err
+		}
+	}
+	return inGuest, stop, nil
 }
 
 // bridgeSocket is the name of the socket of the process that its number names.

@@ -30,7 +30,11 @@ func (v *vault) remoteMount(ctx context.Context) error {
 		return err
 	}
 	if st.View != nil && st.View.Alive && (v.Destination.Local || st.Remote != nil && st.Remote.Alive && v.bridgeRunning()) {
-		return nil
+		if v.machine == nil {
+			return nil
+		}
+		_, err := v.forwardBridge(ctx) // mends it after a sleep
+		return err
 	}
 	if err := v.require("gocryptfs", "fusermount3", "sshfs"); err != nil {
 		return err
@@ -83,8 +87,25 @@ func (v *vault) spawnBridge(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_, err = bridge.Spawn(ctx, self, v.remote(true), socket, filepath.Join(v.state.Path(), "bridge.log"))
-	return socket, err
+	var vm *bridge.VM
+	if m := v.machine; m != nil {
+		if vm, err = m.bridgeIn(ctx, v.Name, socket); err != nil {
+			return "", err
+		}
+	}
+	if _, err := bridge.Spawn(ctx, self, v.remote(true), socket, filepath.Join(v.state.Path(), "bridge.log"), vm); err != nil || vm == nil {
+		return socket, err
+	}
+	return v.forwardBridge(ctx)
+}
+
+// forwardBridge makes the socket of the mounts' bridge one of the VM.
+func (v *vault) forwardBridge(ctx context.Context) (inGuest string, err error) {
+	socket, err := v.socket()
+	if err != nil {
+		return "", err
+	}
+	return v.machine.forward(ctx, v.Name, socket)
 }
 
 func (v *vault) stopBridge(ctx context.Context) error {
@@ -159,13 +180,24 @@ func (v *vault) hostMount(ctx context.Context) error {
 	}
 	var e *proto.Error
 	if errors.As(err, &e) && e.Code == proto.Prerequisite && strings.Contains(e.Hint, "gio mount") {
-		e.Hint += fmt.Sprintf("; its password is in %s, and the view stays served until `fuseless close`", filepath.Join(filepath.Dir(spec.RuntimeDir), "webdav.json"))
+		e.Hint += fmt.Sprintf("; its password is in %s, and the view stays served until `fuseless close`", v.sessionFile(ctx, spec))
 	}
 	if err != nil {
 		return err
 	}
 	v.screen.Say("mounted on %s", v.Mountpoint)
 	return nil
+}
+
+// sessionFile is where a person finds the session's password.
+func (v *vault) sessionFile(ctx context.Context, spec hostmount.Spec) string {
+	dir := filepath.Dir(spec.RuntimeDir)
+	if v.machine != nil {
+		if inGuest, err := v.machine.runtimeDir(ctx, v.Name); err == nil {
+			return filepath.Join(inGuest, "webdav.json") + " of the VM (see `fuseless shell`)"
+		}
+	}
+	return filepath.Join(dir, "webdav.json")
 }
 
 // Session is what a client needs to reach the running WebDAV server.
@@ -267,7 +299,12 @@ func (c *Chain) Close(ctx context.Context) error {
 	return v.mounting(ctx, hostUnmount, v.unserve, v.remoteUnmount)
 }
 
-func (v *vault) serve(ctx context.Context) error { return v.do(ctx, v.request(proto.OpServe), nil) }
+func (v *vault) serve(ctx context.Context) error {
+	if v.machine != nil {
+		return v.serveInVM(ctx)
+	}
+	return v.do(ctx, v.request(proto.OpServe), nil)
+}
 
 func (v *vault) unserve(ctx context.Context) error { return v.do(ctx, v.request(proto.OpUnserve), nil) }
 
@@ -288,9 +325,10 @@ func (v *vault) mounting(ctx context.Context, steps ...func(context.Context) err
 	return nil
 }
 
-// Down takes everything of every vault down, whatever state it is in.
+// Down takes everything of every vault down, whatever state it is in, and stops
+// the VM if that is not about one vault alone.
 func (c *Chain) Down(ctx context.Context) error {
-	return c.each(ctx, func(v *vault) error {
+	err := c.each(ctx, func(v *vault) error {
 		unlock, err := v.state.Lock()
 		if err != nil {
 			return err
@@ -309,4 +347,10 @@ func (c *Chain) Down(ctx context.Context) error {
 		}
 		return first
 	})
+	if m := c.machine; m != nil && c.Config.Selected() == "" && proto.CodeOf(err) != proto.Busy {
+		if serr := m.stop(ctx); err == nil {
+			err = serr
+		}
+	}
+	return err
 }

@@ -1,7 +1,8 @@
 // Package config reads, checks, prints and writes the configuration,
 // fuseless.yaml.
 //
-//	guest: local             # where FUSE works; default: local
+//	guest: local             # where FUSE works: this machine (local; Linux only), or a VM (lima; macOS's default)
+//	vm: {memory: 2048}       # see VM; only for `guest: lima`
 //	ssh_config: ~/.ssh/nas   # given to ssh as -F; default: the user's own
 //	vaults:
 //	  photos:                # [a-z0-9][a-z0-9_-]{0,31}
@@ -26,8 +27,11 @@ import (
 	"fuseless/magefiles/passphrase"
 )
 
-// Local is the guest that is the host itself; it needs Linux.
-const Local = "local"
+// The guests.
+const (
+	Local = "local" // the host itself; it needs Linux
+	Lima  = "lima"  // a Lima virtual machine
+)
 
 // Defaults of a vault.
 const (
@@ -39,7 +43,8 @@ const (
 // completed with defaults, and valid.
 type Config struct {
 	File      string  // absolute path of the file
-	Guest     string  // Local
+	Guest     string  // Local or Lima
+	VM        VM      // of the guest Lima
 	SSHConfig string  // absolute path for ssh -F, or "none" (ssh reads no file); empty: ssh's own default
 	Vaults    []Vault // in the order of the file; at least one
 
@@ -79,6 +84,9 @@ func (c *Config) Names() []string {
 	return names
 }
 
+// Selected is the vault that FUSELESS_VAULT names, or "".
+func (c *Config) Selected() string { return c.selected }
+
 // Select gives the vaults that a target acts on: the one named, else the one
 // that FUSELESS_VAULT names, else all. An unknown name is a proto.Config error
 // that lists the known ones.
@@ -113,16 +121,21 @@ func (c *Config) One(name string) (Vault, error) {
 	return vaults[0], nil
 }
 
-// guestFault says why a guest cannot be had, or "". Everything that waits for
-// the virtual machine is here.
+// defaultGuest is the guest where none is given.
+func defaultGuest(goos string) string {
+	if goos == "linux" {
+		return Local
+	}
+	return Lima
+}
+
+// guestFault says why a guest cannot be had, or "".
 func guestFault(guest, goos string) string {
 	switch {
-	case guest == "lima":
-		return "a Lima virtual machine is not in this version yet; only local is"
-	case guest != Local:
-		return fmt.Sprintf("%q is not a guest; local is", guest)
-	case goos != "linux":
-		return "local needs Linux; the virtual machine for other systems is not in this version yet"
+	case guest != Local && guest != Lima:
+		return fmt.Sprintf("%q is not a guest; local and lima are", guest)
+	case guest == Local && goos != "linux":
+		return "local needs Linux; use lima"
 	}
 	return ""
 }
@@ -155,7 +168,7 @@ func parse(file string, data []byte, env variables, goos string) (*Config, error
 		return nil, p.err(file)
 	}
 	env.override(raw, p)
-	c := resolve(raw, file, env.home(), p)
+	c := resolve(raw, file, env.home(), goos, p)
 	c.selected = env["FUSELESS_VAULT"]
 	validate(c, env.home(), goos, p)
 	if err := p.err(file); err != nil {

@@ -27,6 +27,7 @@ type setting[T any] struct {
 // paths are resolved and defaults are filled in.
 type rawConfig struct {
 	guest, sshConfig *setting[string]
+	vm               rawVM
 	vaults           []*rawVault
 }
 
@@ -108,6 +109,7 @@ func (d *decoder) root(n ast.Node) *rawConfig {
 	d.mapping("", n, map[string]func(string, ast.Node){
 		"guest":      func(path string, n ast.Node) { r.guest = d.text(path, n) },
 		"ssh_config": func(path string, n ast.Node) { r.sshConfig = d.text(path, n) },
+		"vm":         func(path string, n ast.Node) { d.vm(path, n, &r.vm) },
 		"vaults":     func(path string, n ast.Node) { r.vaults = d.vaults(path, n) },
 	})
 	return r

@@ -25,6 +25,16 @@ func (c *Config) Effective(w io.Writer) error {
 	} else {
 		b.WriteString("# ssh_config: ssh's own # default\n")
 	}
+	if c.Guest == Lima {
+		b.WriteString("vm:\n")
+		c.effectiveVM(line)
+		if c.VM.Image.Location != "" {
+			b.WriteString("  image:\n")
+			c.effectiveImage(line)
+		} else {
+			b.WriteString("  # image: Debian's cloud image # default\n")
+		}
+	}
 	b.WriteString("vaults:\n")
 	for _, v := range c.Vaults {
 		path := join("vaults", v.Name)

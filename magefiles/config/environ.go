@@ -32,6 +32,7 @@ func (e variables) home() string {
 const (
 	variablePrefix = "FUSELESS_"
 	vaultPrefix    = "FUSELESS_VAULT_"
+	vmPrefix       = "FUSELESS_VM_"
 	testPrefix     = "FUSELESS_TEST_"
 )
 
@@ -63,6 +64,10 @@ func (e variables) override(r *rawConfig, p *problems) {
 			override(&r.guest, v, o)
 		case k == "FUSELESS_SSH_CONFIG":
 			override(&r.sshConfig, v, o)
+		case strings.HasPrefix(k, vmPrefix):
+			if !r.vm.override(strings.TrimPrefix(k, vmPrefix), v, o, p) {
+				p.add("", o, "there is no such variable; it is %sFIELD, where FIELD is NAME, CPUS, MEMORY, DISK, RESTORE or TOOLS", vmPrefix)
+			}
 		case strings.HasPrefix(k, vaultPrefix):
 			if !r.overrideVault(strings.TrimPrefix(k, vaultPrefix), v, o, p) {
 				p.add("", o, "there is no such variable; it is %sNAME_FIELD, where FIELD is SOURCE, DESTINATION, EXCLUDE, PORT, "+
@@ -70,7 +75,7 @@ func (e variables) override(r *rawConfig, p *problems) {
 			}
 		default:
 			p.add("", o, "there is no such variable; known are FUSELESS_CONFIG, FUSELESS_VAULT, FUSELESS_GUEST, "+
-				"FUSELESS_SSH_CONFIG, %sNAME_FIELD", vaultPrefix)
+				"FUSELESS_SSH_CONFIG, %sFIELD, %sNAME_FIELD", vmPrefix, vaultPrefix)
 		}
 	}
 }
@@ -112,6 +117,27 @@ func (r *rawConfig) overrideVault(name, value string, o Origin, p *problems) boo
 		return true
 	}
 	return false
+}
+
+// override says whether the field exists.
+func (m *rawVM) override(field, value string, o Origin, p *problems) bool {
+	switch field {
+	case "NAME":
+		override(&m.name, value, o)
+	case "RESTORE":
+		override(&m.restore, value, o)
+	case "TOOLS":
+		override(&m.tools, value, o)
+	case "CPUS":
+		overrideNumber(&m.cpus, "vm.cpus", value, o, p)
+	case "MEMORY":
+		overrideNumber(&m.memory, "vm.memory", value, o, p)
+	case "DISK":
+		overrideNumber(&m.disk, "vm.disk", value, o, p)
+	default:
+		return false
+	}
+	return true
 }
 
 func override(s **setting[string], value string, o Origin) {

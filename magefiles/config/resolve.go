@@ -18,8 +18,8 @@ type resolver struct {
 	p    *problems
 }
 
-func resolve(raw *rawConfig, file, home string, p *problems) *Config {
-	c := &Config{File: file, Guest: Local, origins: map[string]Origin{}}
+func resolve(raw *rawConfig, file, home, goos string, p *problems) *Config {
+	c := &Config{File: file, Guest: defaultGuest(goos), origins: map[string]Origin{}}
 	r := &resolver{c, home, p}
 	if s := raw.guest; s != nil {
 		c.Guest, c.origins["guest"] = s.value, s.origin
@@ -29,6 +29,7 @@ func resolve(raw *rawConfig, file, home string, p *problems) *Config {
 	} else {
 		r.path(&c.SSHConfig, "ssh_config", raw.sshConfig)
 	}
+	r.vm(&raw.vm)
 	for i, v := range raw.vaults {
 		c.Vaults = append(c.Vaults, r.vault(i, v))
 	}

@@ -25,6 +25,7 @@ func validate(c *Config, home, goos string, p *problems) {
 	if fault := guestFault(c.Guest, goos); fault != "" {
 		p.add("guest", c.Origin("guest"), "%s", fault)
 	}
+	v.vm(home)
 	if len(c.Vaults) == 0 && !p.has("vaults") && !p.has("") {
 		p.add("vaults", Origin{File: c.File}, "there is none; the least is one with source and destination")
 	}

@@ -23,6 +23,8 @@ const patience = 60 * time.Second
 type Guest struct {
 	// Argv starts `fuseless-guest run`: the binary itself on a Linux host.
 	Argv []string
+
+	Remote bool // Argv is ssh's, into a VM
 }
 
 // Local is the guest on this machine.
@@ -39,6 +41,9 @@ func (g *Guest) Do(ctx context.Context, req proto.Request, on func(proto.Event))
 	}
 	c := exec.Command(g.Argv[0], g.Argv[1:]...)
 	c.Env = proc.Environ()
+	if g.Remote {
+		c.Env = append(c.Env, "SSH_AUTH_SOCK=") // the VM has no use for an agent
+	}
 	// A terminal's Ctrl-C must reach only us: the guest ends when we say so.
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	stdin, err := c.StdinPipe()
@@ -76,6 +81,9 @@ func (g *Guest) Do(ctx context.Context, req proto.Request, on func(proto.Event))
 		return failed
 	case ctx.Err() != nil:
 		return proto.Errorf(proto.Interrupted, "interrupted").WithHint("run it again: it goes on where it was")
+	case g.Remote && (err != nil || werr != nil):
+		return proto.Errorf(proto.Guest, "the connection to the VM broke: %w: %s", errors.Join(err, werr), stderr.b).
+			WithHint("run it again: it goes on where it was; `fuseless logs` shows what the VM says")
 	case err != nil || werr != nil:
 		return proto.Errorf(proto.Internal, "the guest ended without a word: %w: %s", errors.Join(err, werr), stderr.b)
 	}

@@ -97,7 +97,13 @@ func check(ctx context.Context, n Need) Status {
 	var out bytes.Buffer
 	// Its status does not matter: some print their version as a part of an error.
 	_ = proc.Run(ctx, proc.Cmd{Argv: append([]string{path}, n.VersionArgs...), Stdout: &out, Stderr: &out})
-	s.Version = n.parseVersion(out.String())
+	return judge(s, out.String())
+}
+
+// judge reads the version in what the program printed.
+func judge(s Status, output string) Status {
+	n := s.Need
+	s.Version = n.parseVersion(output)
 	switch {
 	case s.Version == "" && n.Min != "":
 		s.State = Unreadable
@@ -105,6 +111,15 @@ func check(ctx context.Context, n Need) Status {
 		s.State = TooOld
 	}
 	return s
+}
+
+// Judge is the Status of a program that was looked for in the guest: its path
+// there, "" if it is missing, and what it printed when asked for its version.
+func Judge(n Need, path, output string) Status {
+	if path == "" {
+		return Status{Need: n, State: Absent}
+	}
+	return judge(Status{Need: n, Path: path}, output)
 }
 
 // CheckFuse says whether the kernel offers FUSE; the error is a *proto.Error

@@ -164,6 +164,12 @@ func packageOf(manager string, n Need) string {
 	return n.Apt
 }
 
+// Mend is what to type so that nothing of statuses is missing any more.
+func Mend(statuses []Status) string {
+	manager, packages := plan(statuses)
+	return hintFor(manager, packages)
+}
+
 // hintFor is what to type, or which packages to look for.
 func hintFor(manager string, packages []string) string {
 	names := strings.Join(packages, " ")

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -46,6 +47,24 @@ func (d Dir) Lock() (unlock func(), err error) {
 		return nil, d.busy(l)
 	}
 	return d.held(l), nil
+}
+
+// Other is the process that holds the vault's lock, such as "pid 12, since …",
+// if that is another one than this; else "".
+func (d Dir) Other() string {
+	l := d.lock("lock")
+	if ok, err := l.TryLock(); ok || err != nil {
+		_ = l.Unlock()
+		return ""
+	}
+	b, _ := os.ReadFile(l.Path() + ".holder")
+	if strings.HasPrefix(string(b), fmt.Sprintf("pid %d,", os.Getpid())) {
+		return ""
+	}
+	if len(b) == 0 {
+		return "another process"
+	}
+	return "the process with " + string(b)
 }
 
 // LockMounts takes the lock of the targets that mount, serve and unmount. They
@@ -97,6 +116,7 @@ type Last struct {
 	Destination string              `json:"destination"`
 	Config      []byte              `json:"config,omitempty"` // the configuration on the destination after the last success
 	Result      *proto.BackupResult `json:"result,omitempty"`
+	Seconds     bool                `json:"seconds,omitempty"` // what was sent since has times in whole seconds, unlike the source
 }
 
 func (d Dir) lastFile() string { return filepath.Join(d.path, "last.json") }
