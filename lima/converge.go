@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"time"
@@ -107,6 +108,16 @@ func (i Instance) foreign() error {
 		WithHint("it is left alone: choose another name or folder for the VM, or remove that one with `LIMA_HOME=%s limactl delete %s`", i.Home, i.Name)
 }
 
+// Check says what keeps the instance from being used here, before anything is
+// started. The error is a *proto.Error: Prerequisite for root, Config for its
+// folder, and where the name is taken by an instance that is not ours.
+func (i Instance) Check() error {
+	if err := i.check(); err != nil {
+		return err
+	}
+	return i.foreign()
+}
+
 // Create creates the instance from yaml, without starting it.
 func (i Instance) Create(ctx context.Context, yaml []byte) error {
 	if err := i.check(); err != nil {
@@ -136,7 +147,16 @@ func (i Instance) create(ctx context.Context, yaml []byte) error {
 		return proto.Errorf(failed, "create the VM: %w", err)
 	}
 	if _, err := i.limactl(ctx, yaml, nil, "create", "--name="+i.Name, "-"); err != nil {
-		return proto.Errorf(failed, "create the VM: %w", err)
+		// Nothing half-made stays; what a killed run leaves, the next one removes.
+		rerr := i.remove(context.WithoutCancel(ctx))
+		if rerr == nil {
+			_ = os.Remove(i.intent())
+		}
+		if ctx.Err() != nil {
+			return proto.Errorf(proto.Interrupted, "interrupted while the VM %s is made: %w", i.Name, ctx.Err()).WithHint("run it again")
+		}
+		return proto.Errorf(failed, "create the VM: %w", errors.Join(err, rerr)).
+			WithHint("its image is fetched now: is the network there, and is `vm: {image: …}`, if you gave one, right? then run it again")
 	}
 	if err := i.setMark(mark{Rendering: Hash(yaml)}); err != nil {
 		return proto.Errorf(failed, "create the VM: %w", err)

@@ -134,13 +134,12 @@ func TestForeignInstanceIsLeftAlone(t *testing.T) {
 // A creation that was killed is begun again, and not taken for a foreign VM.
 func TestHalfMadeInstance(t *testing.T) {
 	i, log := faked(t)
-	if err := os.WriteFile(log+".create.half", nil, 0o600); err != nil {
-		t.Fatal(err)
+	// limactl makes the folder first, and lima.yaml in it last.
+	for _, err := range []error{os.MkdirAll(i.Dir(), 0o700), os.WriteFile(i.intent(), nil, 0o600)} {
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	if _, err := i.Converge(t.Context(), []byte("cpus: 1\n"), Options{}); err == nil || !strings.Contains(err.Error(), "killed") {
-		t.Fatalf("got %v", err)
-	}
-	_ = os.Remove(log + ".create.half")
 	calls(log)
 	got, err := i.Converge(t.Context(), []byte("cpus: 1\n"), Options{})
 	if err != nil || got != Created {

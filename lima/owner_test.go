@@ -97,3 +97,27 @@ func TestNothingIsStartedWithoutLimactl(t *testing.T) {
 		t.Errorf("limactl was called: %s", c)
 	}
 }
+
+// An image that is not to be had: the message, and nothing half-made.
+func TestCreateFails(t *testing.T) {
+	i, log := faked(t)
+	for _, how := range []string{".create.fails", ".create.half"} {
+		if err := os.WriteFile(log+how, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := i.Converge(t.Context(), withGuest(t, "one"), Options{})
+		if e := codeAndHint(t, err, failed); !strings.Contains(e.Hint, "image") {
+			t.Errorf("%s: %v", how, err)
+		}
+		for _, left := range []string{i.Dir(), i.intent()} {
+			if _, err := os.Lstat(left); err == nil {
+				t.Errorf("%s: %s is left", how, left)
+			}
+		}
+		_ = os.Remove(log + how)
+	}
+	calls(log)
+	if a, err := i.Converge(t.Context(), withGuest(t, "one"), Options{}); err != nil || a != Created {
+		t.Errorf("after that: %s, %v", a, err)
+	}
+}

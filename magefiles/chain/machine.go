@@ -205,6 +205,9 @@ func (m *Machine) converge(ctx context.Context) (action lima.Action, installed b
 		_, err := m.tool(ctx)
 		return lima.Nothing, false, err
 	}
+	if err := i.Check(); err != nil {
+		return lima.Nothing, false, err
+	}
 	yaml, err := m.rendering(ctx, i)
 	if err != nil {
 		return lima.Nothing, false, err
