@@ -43,6 +43,7 @@ type mark struct {
 	Rendering string `json:"rendering"`       // Hash of lima.yaml
 	Guest     string `json:"guest,omitempty"` // guestHash of the binary that the VM runs
 	Owner     string `json:"owner,omitempty"` // Instance.Owner
+	Disk      string `json:"disk,omitempty"`  // diskHash of what it was made from
 }
 
 // Hash tells one rendering from another, as far as a running VM must be
@@ -76,8 +77,23 @@ func guestHash(yaml []byte) string {
 	return hex.EncodeToString(h[:])
 }
 
+func diskHash(yaml []byte) string {
+	h := sha256.Sum256(templates.Disk(yaml))
+	return hex.EncodeToString(h[:])
+}
+
+// DiskChanged says whether yaml has another image or size of the disk than the VM
+// was made with. Only a new VM gets them.
+func (i Instance) DiskChanged(yaml []byte) bool {
+	m := i.ours()
+	return m != nil && m.Disk != "" && m.Disk != diskHash(yaml)
+}
+
 func (i Instance) setMark(m mark) error {
 	m.Owner = i.Owner
+	if old := i.ours(); m.Disk == "" && old != nil {
+		m.Disk = old.Disk
+	}
 	b, err := json.Marshal(m)
 	if err != nil {
 		return err
@@ -158,7 +174,7 @@ func (i Instance) create(ctx context.Context, yaml []byte) error {
 		return proto.Errorf(failed, "create the VM: %w", errors.Join(err, rerr)).
 			WithHint("its image is fetched now: is the network there, and is `vm: {image: …}`, if you gave one, right? then run it again")
 	}
-	if err := i.setMark(mark{Rendering: Hash(yaml)}); err != nil {
+	if err := i.setMark(mark{Rendering: Hash(yaml), Disk: diskHash(yaml)}); err != nil {
 		return proto.Errorf(failed, "create the VM: %w", err)
 	}
 	return os.Remove(i.intent())
@@ -179,7 +195,8 @@ func (i Instance) Converge(ctx context.Context, yaml []byte, o Options) (Action,
 	if o.Timeout == 0 {
 		o.Timeout = 10 * time.Minute
 	}
-	unlock, err := i.lock(ctx)
+	// Another run may be starting it.
+	unlock, err := i.lockFor(ctx, o.Timeout)
 	if err != nil {
 		return Nothing, err
 	}
@@ -207,7 +224,7 @@ func (i Instance) Converge(ctx context.Context, yaml []byte, o Options) (Action,
 	case Restarted:
 		if o.ViewLive {
 			return Nothing, proto.Errorf(proto.Busy, "the VM must be restarted, and a view is open").
-				WithHint("take the view down first, then run this again")
+				WithHint("its description changed: take the view down first with `fuseless close`, then run this again")
 		}
 		if err := i.stop(ctx); err != nil {
 			return Nothing, err

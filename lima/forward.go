@@ -45,7 +45,12 @@ func (i Instance) Forward(ctx context.Context, guestSocket, hostSocket string) e
 			return proto.Errorf(failed, "forward a socket into the VM: %w", err).
 				WithHint("restart the VM: its sshd may refuse forwards, or its disk may be full")
 		}
-		// A connection that hangs is found out only by using it.
+		// A connection that hangs is found out only by using it. One that works is
+		// others', too, and stays.
+		if _, terr := i.ssh(ctx, i.SSH("true")); terr == nil {
+			return proto.Errorf(failed, "forward a socket into the VM: %w", err).
+				WithHint("restart the VM with `fuseless down` and `fuseless up`: its sshd may refuse forwards, or the folder of the socket is gone")
+		}
 		i.disconnect(ctx)
 	}
 }
@@ -110,6 +115,9 @@ func (i Instance) lockLink(ctx context.Context) (unlock func(), err error) {
 	wait, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	if _, err := l.TryLockContext(wait, 50*time.Millisecond); err != nil {
+		if ctx.Err() != nil {
+			return nil, proto.Errorf(proto.Interrupted, "interrupted while another run connects to the VM")
+		}
 		return nil, proto.Errorf(proto.Busy, "another run connects to the VM %s: %w", i.Name, err)
 	}
 	return func() { _ = l.Unlock() }, nil

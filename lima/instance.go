@@ -137,12 +137,16 @@ func lastMessage(lines []string) string {
 // lock keeps others from changing the instance. The file is beside the
 // instance's folder, under a name that limactl does not take for an instance.
 func (i Instance) lock(ctx context.Context) (unlock func(), err error) {
+	return i.lockFor(ctx, 30*time.Second)
+}
+
+func (i Instance) lockFor(ctx context.Context, patience time.Duration) (unlock func(), err error) {
 	if err := os.MkdirAll(i.Home, 0o700); err != nil {
 		return nil, proto.Errorf(proto.Config, "cannot make the folder of the VM: %w", err)
 	}
 	l := flock.New(filepath.Join(i.Home, "."+i.Name+".lock"))
 	if ok, _ := l.TryLock(); !ok {
-		wait, cancel := context.WithTimeout(ctx, 30*time.Second)
+		wait, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
 		if _, err := l.TryLockContext(wait, 100*time.Millisecond); err != nil {
 			if ctx.Err() != nil {
@@ -150,6 +154,34 @@ func (i Instance) lock(ctx context.Context) (unlock func(), err error) {
 			}
 			return nil, proto.Errorf(proto.Busy, "another run is at work on the VM %s", i.Name).WithHint("wait until it has ended")
 		}
+	}
+	return func() { _ = l.Unlock() }, nil
+}
+
+// Use keeps the VM from being restarted, stopped or removed by another run, for
+// as long as this one has something going on in it; several may at once. Alone
+// waits for nobody: if others use the VM, its error is a *proto.Error with code Busy.
+func (i Instance) Use(ctx context.Context) (done func(), err error) { return i.use(ctx, true) }
+
+// Alone is for who restarts, stops or removes the VM.
+func (i Instance) Alone(ctx context.Context) (done func(), err error) { return i.use(ctx, false) }
+
+func (i Instance) use(ctx context.Context, shared bool) (done func(), err error) {
+	if err := os.MkdirAll(i.Home, 0o700); err != nil {
+		return nil, proto.Errorf(proto.Config, "cannot make the folder of the VM: %w", err)
+	}
+	l := flock.New(filepath.Join(i.Home, "."+i.Name+".use"), flock.SetPermissions(0o600))
+	try, patience := l.TryLockContext, time.Second
+	if shared {
+		try, patience = l.TryRLockContext, stopPatience // somebody stops it, and then we start it
+	}
+	wait, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if ok, err := try(wait, 50*time.Millisecond); !ok || err != nil {
+		if ctx.Err() != nil {
+			return nil, proto.Errorf(proto.Interrupted, "interrupted while another run is at work in the VM")
+		}
+		return nil, proto.Errorf(proto.Busy, "another run is at work in the VM %s", i.Name).WithHint("wait until it has ended")
 	}
 	return func() { _ = l.Unlock() }, nil
 }

@@ -83,6 +83,36 @@ func TestGuestBinaryIsInstalledOnce(t *testing.T) {
 	}
 }
 
+func TestDiskOfAnExistingVM(t *testing.T) {
+	i, _ := faked(t)
+	render := func(vm templates.VM) []byte {
+		vm.HostOS, vm.Arch, vm.Guest = "linux", "amd64", []byte("x")
+		yaml, err := templates.Render(vm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return yaml
+	}
+	if _, err := i.Converge(t.Context(), render(templates.VM{}), Options{}); err != nil {
+		t.Fatal(err)
+	}
+	for what, c := range map[string]struct {
+		vm   templates.VM
+		want bool
+	}{
+		"memory": {templates.VM{MemoryMiB: 2048}, false},
+		"disk":   {templates.VM{DiskGiB: 20}, true},
+		"image":  {templates.VM{Images: []templates.Image{{Location: "/i"}}}, true},
+	} {
+		if a, err := i.Converge(t.Context(), render(c.vm), Options{}); err != nil || a != Restarted {
+			t.Errorf("another %s: %s, %v", what, a, err)
+		}
+		if got := i.DiskChanged(render(c.vm)); got != c.want {
+			t.Errorf("another %s: the disk changed: %v", what, got)
+		}
+	}
+}
+
 // A description without limactl is only for looking.
 func TestNothingIsStartedWithoutLimactl(t *testing.T) {
 	i, log := faked(t)

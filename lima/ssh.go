@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/kballard/go-shellquote"
@@ -49,6 +51,16 @@ func (i Instance) ssh(ctx context.Context, argv []string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return proc.Output(ctx, proc.Cmd{Argv: argv, Env: []string{"SSH_AUTH_SOCK="}})
+}
+
+// Link tells one shared connection from the next, by its socket; "" if there is
+// none.
+func (i Instance) Link() string {
+	fi, err := os.Lstat(i.file(link))
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprint(fi.Sys().(*syscall.Stat_t).Ino, fi.ModTime().UnixNano())
 }
 
 // Connected says whether the shared connection is there.

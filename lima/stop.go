@@ -112,7 +112,7 @@ func (i Instance) removeHome() {
 		}
 	}
 	for _, name := range []string{"_config/user", "_config/user.pub", "_config/networks.yaml", "_config",
-		"_disks", "_networks", "_templates", "." + i.Name + ".lock", "."} {
+		"_disks", "_networks", "_templates", "." + i.Name + ".lock", "." + i.Name + ".use", "."} {
 		_ = os.Remove(filepath.Join(i.Home, name))
 	}
 }

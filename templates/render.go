@@ -105,6 +105,25 @@ func WithoutGuest(rendered []byte) []byte {
 	return rendered
 }
 
+// Disk is the part of a rendering that counts only when the VM is made: Lima
+// never changes the disk of one that exists.
+func Disk(rendered []byte) []byte {
+	var out []byte
+	image := false
+	for line := range bytes.Lines(WithoutGuest(rendered)) {
+		switch {
+		case bytes.HasPrefix(line, []byte("images:")):
+			image = true
+		case len(bytes.TrimSpace(line)) == 0:
+			image = false
+		}
+		if image || bytes.HasPrefix(line, []byte("disk:")) {
+			out = append(out, line...)
+		}
+	}
+	return out
+}
+
 func fill(vm *VM) {
 	for _, v := range []struct {
 		field *int

@@ -41,6 +41,21 @@ func TestUnmountedSource(t *testing.T) {
 	}
 }
 
+// A restore in a VM must not write into the VM's own disk.
+func TestUnmountedRestoreFolder(t *testing.T) {
+	dir := t.TempDir()
+	r := &run{Request: &proto.Request{Restore: proto.RestoreOptions{To: dir + "/x", Mount: dir}}}
+	if err := r.checkRestoreMount(); proto.CodeOf(err) != proto.Guest || !strings.Contains(err.Error(), "is not mounted in the VM") {
+		t.Errorf("not mounted: %v", err)
+	}
+	for to, want := range map[string]proto.Code{"/proc/new/folder": proto.OK, "/proc": proto.OK, "/proc/self/root/etc": proto.Config, "/proc/self/root/new": proto.Config} {
+		r.Restore.To, r.Restore.Mount = to, "/proc"
+		if err := r.checkRestoreMount(); proto.CodeOf(err) != want {
+			t.Errorf("%s: %v", to, err)
+		}
+	}
+}
+
 func TestLinkTimes(t *testing.T) {
 	dir := t.TempDir()
 	if !keepsLinkTimes(dir) {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fuseless/guest/gocryptfs"
+	"fuseless/guest/mounts"
 	"fuseless/guest/proto"
 	"fuseless/guest/rsync"
 	"fuseless/guest/store"
@@ -36,6 +37,9 @@ func (r *run) restore(ctx context.Context) (err error) {
 	if r.Destination.Local && (overlap(to, r.Destination.Path) || overlap(to, r.Destination.Trash)) {
 		return proto.Errorf(proto.Config, "the folder %s and the vault lie inside each other", to).
 			WithHint("choose another folder with -to=DIR: decrypted files do not belong into the vault")
+	}
+	if err := r.checkRestoreMount(); err != nil {
+		return err
 	}
 	if err := r.repair(ctx); err != nil {
 		return err
@@ -63,6 +67,10 @@ func (r *run) restore(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	// Once more: what was written after the mount was lost is in the VM.
+	if err := r.checkRestoreMount(); err != nil {
+		return err
+	}
 	whole := out.Code == 0 && !r.fetchFailed && len(complaints) == 0
 	if r.Restore.Only != "" && out.Stats.Created == 0 && out.Kept == 0 && whole {
 		return proto.Errorf(proto.Config, "nothing in the vault matches %q", r.Restore.Only).
@@ -86,6 +94,35 @@ func (r *run) restore(ctx context.Context) (err error) {
 	}
 	return proto.Errorf(proto.Incomplete, "the restore of %s is incomplete: some files could not be read, decrypted or written", r.Vault).
 		WithHint("see the messages above; run it again: what is there is left as it is")
+}
+
+// checkRestoreMount says whether the host's folder is mounted in the VM, and To
+// in it, also where a link leads on.
+func (r *run) checkRestoreMount() error {
+	point := r.Restore.Mount
+	if point == "" {
+		return nil
+	}
+	if m, err := mounts.Find(point); err != nil || m == nil {
+		return proto.Errorf(proto.Guest, "the folder to restore into is not mounted in the VM").
+			WithHint("restart the VM: `fuseless down`, then `fuseless up`; then run it again")
+	}
+	dir := r.Restore.To
+	for dir != point {
+		real, err := filepath.EvalSymlinks(dir)
+		if err == nil {
+			dir = real
+			break
+		}
+		if dir = filepath.Dir(dir); !overlap(dir, point) || len(dir) < len(point) {
+			break
+		}
+	}
+	if dir != point && !strings.HasPrefix(dir, point+"/") {
+		return proto.Errorf(proto.Config, "%s leads out of the folder that the VM may restore into", r.Restore.To).
+			WithHint("give the real path with -to=DIR")
+	}
+	return nil
 }
 
 // removeStaging is os.RemoveAll that also removes what is in folders which may

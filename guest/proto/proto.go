@@ -85,6 +85,8 @@ type BackupOptions struct {
 type RestoreOptions struct {
 	To   string `json:"to"`   // folder to restore into
 	Only string `json:"only"` // gitignore-like pattern on plaintext paths; empty: everything
+
+	Mount string `json:"mount,omitempty"` // a mount point of the VM that To lies below: without its mount, To is a folder of the VM
 }
 
 // Secret is a string that does not print itself.

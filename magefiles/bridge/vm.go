@@ -30,21 +30,24 @@ func (v *VM) keep(ctx context.Context, socket string, logf func(string, ...any))
 	i := lima.Instance{Home: v.Home, Name: v.Name}
 	t := time.NewTicker(keepTime)
 	defer t.Stop()
-	said := ""
+	said, link := "", i.Link()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
 		}
-		if i.Quick() != lima.Running || i.Connected(ctx) {
+		// Another run may have made the connection again, without our forward.
+		if i.Quick() != lima.Running || link != "" && i.Link() == link && i.Connected(ctx) {
 			continue
 		}
 		err := i.Forward(ctx, v.Socket, socket)
 		switch {
 		case err == nil:
-			logf("the connection to the VM broke; %s is forwarded again", socket)
-			said = ""
+			if link != "" {
+				logf("the connection to the VM broke; %s is forwarded again", socket)
+			}
+			said, link = "", i.Link()
 		case ctx.Err() == nil && err.Error() != said:
 			said = err.Error()
 			logf("%v", err)

@@ -15,6 +15,7 @@ import (
 	"fuseless/magefiles/evicted"
 	"fuseless/magefiles/passphrase"
 	"fuseless/magefiles/state"
+	"fuseless/templates"
 )
 
 // BackupOptions are the flags of `backup`.
@@ -127,6 +128,9 @@ func (v *vault) record(o BackupOptions, conf []byte, result *proto.BackupResult,
 			last.Config = old.Config
 		}
 	}
+	if proto.CodeOf(err) == proto.Consent {
+		last.Seconds = false // all is sent; only deletions wait
+	}
 	if err != nil {
 		last.Message = message(err)
 	} else {
@@ -202,6 +206,9 @@ func (v *vault) restore(ctx context.Context, to, only string, on func(*proto.Res
 	req.Passphrase = pass
 	req.Destination.Socket = socket
 	req.Restore = proto.RestoreOptions{To: to, Only: only}
+	if v.machine != nil {
+		req.Restore.Mount = templates.RestorePoint
+	}
 	return v.do(ctx, req, func(e proto.Event) {
 		switch {
 		case e.Restore == nil:

@@ -140,6 +140,10 @@ func (c *Chain) each(ctx context.Context, f func(*vault) error) error {
 	if err != nil {
 		return err
 	}
+	return c.eachOf(ctx, all, f)
+}
+
+func (c *Chain) eachOf(ctx context.Context, all []config.Vault, f func(*vault) error) error {
 	var first error
 	for _, cv := range all {
 		v, err := c.open(cv)

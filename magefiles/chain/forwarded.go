@@ -44,7 +44,9 @@ func (v *vault) serveInVM(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	_ = v.unserve(context.WithoutCancel(ctx))
+	if st.Server == nil { // else a live mount may be on it
+		_ = v.unserve(context.WithoutCancel(ctx))
+	}
 	if ctx.Err() != nil {
 		return proto.Errorf(proto.Interrupted, "interrupted while the server is forwarded").WithHint("run it again")
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/adrg/xdg"
 
@@ -221,11 +222,19 @@ func (m *Machine) converge(ctx context.Context) (action lima.Action, installed b
 			if err := m.notAtWork(); err != nil {
 				return lima.Nothing, false, err
 			}
+			done, err := i.Alone(ctx)
+			if err != nil {
+				return lima.Nothing, false, err
+			}
+			defer done()
 			o.ViewLive = m.viewLive(ctx)
 		}
 	}
 	if action, err = i.Converge(ctx, yaml, o); err != nil {
 		return action, false, err
+	}
+	if action == lima.Restarted && i.DiskChanged(yaml) {
+		say("warning: the VM keeps the disk that it was made with; for another image or size, `fuseless destroy` and `fuseless up`")
 	}
 	if err := i.Connect(ctx); err != nil {
 		return action, false, err
@@ -287,8 +296,8 @@ func (m *Machine) viewLive(ctx context.Context) bool {
 			if s := e.Status; s != nil && (s.View != nil && s.View.Alive || s.Server != nil) {
 				live = true
 			}
-		}); err == nil && live {
-			return true
+		}); live || err != nil {
+			return true // a guest that does not answer may have one
 		}
 	}
 	return false
@@ -301,10 +310,6 @@ func (m *Machine) guest(ctx context.Context) (*guestrun.Guest, error) {
 	if !m.ready {
 		action, _, err := m.converge(ctx)
 		if err != nil {
-			var e *proto.Error
-			if action == lima.Nothing && errors.As(err, &e) && e.Code == proto.Busy {
-				e.Hint = "close it with `fuseless close`, then run this again: the VM must be restarted, since its description changed"
-			}
 			return nil, err
 		}
 		if action != lima.Nothing {
@@ -364,16 +369,31 @@ func (m *Machine) do(ctx context.Context, req proto.Request, on func(proto.Event
 	if slices.Contains(passive, req.Op) {
 		err = m.doIfRunning(ctx, req, on)
 	} else {
-		var g *guestrun.Guest
-		if g, err = m.guest(ctx); err == nil {
-			err = g.Do(ctx, req, m.translated(on))
-		}
+		err = m.doRunning(ctx, req, on)
 	}
 	var e *proto.Error
 	if errors.As(err, &e) {
 		e.Message, e.Hint = m.hostPaths(e.Message), m.hostPaths(e.Hint)
 	}
 	return err
+}
+
+// doRunning sends a request to the guest in the VM, which runs until it is done.
+func (m *Machine) doRunning(ctx context.Context, req proto.Request, on func(proto.Event)) error {
+	g, err := m.guest(ctx)
+	if err != nil {
+		return err
+	}
+	i, err := m.at()
+	if err != nil {
+		return err
+	}
+	done, err := i.Use(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return g.Do(ctx, req, m.translated(on))
 }
 
 // translated shows the host's paths where the guest names its own.
@@ -424,10 +444,15 @@ func (m *Machine) runtimeDir(ctx context.Context, vault string) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	out, err := proc.Output(ctx, proc.Cmd{Argv: i.SSH(templates.GuestFile, "rundir", m.chain.instance, vault), Env: []string{"SSH_AUTH_SOCK="}})
+	wait, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	out, err := proc.Output(wait, proc.Cmd{Argv: i.SSH(templates.GuestFile, "rundir", m.chain.instance, vault), Env: []string{"SSH_AUTH_SOCK="}})
 	dir := strings.TrimSpace(string(out))
-	if err != nil || !filepath.IsAbs(dir) {
-		return "", proto.Errorf(proto.Guest, "cannot make the runtime folder in the VM: %w: %s", errors.Join(err), proc.Stderr(err)).
+	if err == nil && !filepath.IsAbs(dir) {
+		err = fmt.Errorf("it names %q", dir)
+	}
+	if err != nil {
+		return "", proto.Errorf(proto.Guest, "cannot make the runtime folder in the VM: %w: %s", err, proc.Stderr(err)).
 			WithHint("`fuseless logs` shows what the VM says")
 	}
 	m.dirs[vault] = dir
@@ -456,6 +481,20 @@ func (m *Machine) bridgeIn(ctx context.Context, vault, socket string) (*bridge.V
 	}
 	i, err := m.at()
 	return &bridge.VM{Home: i.Home, Name: i.Name, Socket: filepath.Join(dir, filepath.Base(socket))}, err
+}
+
+// forget takes the socket of a bridge that has ended out of a VM that runs.
+func (m *Machine) forget(ctx context.Context, vault, socket string) {
+	i, err := m.at()
+	if err != nil || i.Quick() != lima.Running || !i.Connected(ctx) {
+		return
+	}
+	req := proto.Request{Op: proto.OpStatus, Instance: m.chain.instance, Vault: vault}
+	_ = m.doIfRunning(ctx, req, func(e proto.Event) {
+		if e.Status != nil && e.Status.RunsDir != "" {
+			m.unforward(ctx, filepath.Join(e.Status.RunsDir, filepath.Base(socket)), socket)
+		}
+	})
 }
 
 func (m *Machine) unforward(ctx context.Context, inGuest, socket string) {

@@ -12,6 +12,7 @@ import (
 	"fuseless/guest/rundir"
 	"fuseless/guest/webdav/challenge"
 	"fuseless/magefiles/bridge"
+	"fuseless/magefiles/config"
 	"fuseless/magefiles/hostmount"
 )
 
@@ -118,6 +119,9 @@ func (v *vault) stopBridge(ctx context.Context) error {
 		return err
 	}
 	err = bridge.Stop(ctx, socket)
+	if m := v.machine; m != nil {
+		m.forget(ctx, v.Name, socket)
+	}
 	v.tidy()
 	return err
 }
@@ -328,7 +332,21 @@ func (v *vault) mounting(ctx context.Context, steps ...func(context.Context) err
 // Down takes everything of every vault down, whatever state it is in, and stops
 // the VM if that is not about one vault alone.
 func (c *Chain) Down(ctx context.Context) error {
-	err := c.each(ctx, func(v *vault) error {
+	vaults, err := c.Config.Select("")
+	if err != nil {
+		return err
+	}
+	err = c.down(ctx, vaults)
+	if m := c.machine; m != nil && c.Config.Selected() == "" {
+		if serr := m.stop(ctx); err == nil {
+			err = serr
+		}
+	}
+	return err
+}
+
+func (c *Chain) down(ctx context.Context, vaults []config.Vault) error {
+	return c.eachOf(ctx, vaults, func(v *vault) error {
 		unlock, err := v.state.Lock()
 		if err != nil {
 			return err
@@ -347,10 +365,4 @@ func (c *Chain) Down(ctx context.Context) error {
 		}
 		return first
 	})
-	if m := c.machine; m != nil && c.Config.Selected() == "" && proto.CodeOf(err) != proto.Busy {
-		if serr := m.stop(ctx); err == nil {
-			err = serr
-		}
-	}
-	return err
 }

@@ -30,7 +30,7 @@ func TestMoveAsOrdinaryUser(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), test, "-test.run=^TestMove(To|Overwrites|Goes)", "-test.v")
+	cmd := exec.CommandContext(t.Context(), test, "-test.run=^TestMove(To|Overwrites|Goes|Through)", "-test.v")
 	cmd.Dir, cmd.Env = tmp, []string{"HOME=" + tmp, "TMPDIR=" + tmp, "PATH=/usr/bin:/bin"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -47,6 +47,13 @@ func tree(t *testing.T, dir string) string {
 	return strings.Join(lines, "\n")
 }
 
+// moved is mover.tree, with what it kept.
+func moved(ctx context.Context, from, to string) (int64, error) {
+	m := mover{links: map[inode]string{}}
+	err := m.tree(ctx, from, to)
+	return m.kept, err
+}
+
 // sample makes what a restore leaves in its own folder.
 func sample(t *testing.T, dir string) {
 	t.Helper()
@@ -67,6 +74,9 @@ func sample(t *testing.T, dir string) {
 		if err := os.Chtimes(p, old, old); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := os.Link(filepath.Join(dir, "a"), filepath.Join(dir, "hard link")); err != nil {
+		t.Fatal(err)
 	}
 	if err := os.Symlink("no/where", filepath.Join(dir, "sub/link")); err != nil {
 		t.Fatal(err)
@@ -99,7 +109,7 @@ func TestMoveToAnotherFileSystem(t *testing.T) {
 	sample(t, from)
 	want := tree(t, from)
 	to := filepath.Join(mem, "to")
-	kept, err := moveTree(context.Background(), from, to)
+	kept, err := moved(context.Background(), from, to)
 	if err != nil || kept != 0 {
 		t.Fatalf("%d kept, %v", kept, err)
 	}
@@ -125,7 +135,7 @@ func TestMoveOverwritesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	kept, err := moveTree(context.Background(), from, to)
+	kept, err := moved(context.Background(), from, to)
 	if err != nil || kept != 2 {
 		t.Fatalf("%d kept, %v", kept, err)
 	}
@@ -147,10 +157,10 @@ func TestMoveGoesOn(t *testing.T) {
 	want := tree(t, from)
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := moveTree(ended, from, to); err == nil {
+	if _, err := moved(ended, from, to); err == nil {
 		t.Error("an ended context does not end it")
 	}
-	if kept, err := moveTree(context.Background(), from, to); err != nil || kept != 0 {
+	if kept, err := moved(context.Background(), from, to); err != nil || kept != 0 {
 		t.Fatalf("%d kept, %v", kept, err)
 	}
 	if got := tree(t, to); got != want {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/term"
 
@@ -46,6 +47,14 @@ func (m *Machine) stop(ctx context.Context) error {
 	if s := i.Quick(); s == lima.Absent || s == lima.Stopped {
 		return nil
 	}
+	if err := m.notAtWork(); err != nil {
+		return err
+	}
+	done, err := i.Alone(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	if i.Tool, err = m.tool(ctx); err != nil {
 		return err
 	}
@@ -72,17 +81,31 @@ func (c *Chain) Destroy(ctx context.Context, yes bool) error {
 			return proto.Errorf(proto.Terminal, "whether to remove the VM %s cannot be asked without a terminal", i.Name).WithHint("use -yes")
 		}
 		question := fmt.Sprintf("Remove the VM %s with its disk? Nothing of a vault, a source or a configuration is in it; `fuseless up` makes it anew, in some minutes.", i.Name)
-		if ok, err := passphrase.Confirm(ctx, question); err != nil || !ok {
+		ok, err := passphrase.Confirm(ctx, question)
+		if err != nil {
 			return err
+		}
+		if !ok {
+			say("%s is left as it is", i.Name)
+			return nil
 		}
 	}
 	if i.Tool, err = m.tool(ctx); err != nil {
 		return err
 	}
 	// What hangs in the VM goes with it; what is on this machine must be said.
-	if err := c.Down(ctx); err != nil {
-		say("warning: %v", err)
+	derr := c.down(ctx, c.Config.Vaults)
+	if err := m.notAtWork(); err != nil {
+		return err
 	}
+	if derr != nil {
+		say("warning: %v", derr)
+	}
+	done, err := i.Alone(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	return i.Delete(ctx)
 }
 
@@ -113,6 +136,8 @@ func (c *Chain) Shell(ctx context.Context) error {
 	switch {
 	case err == nil:
 		return nil
+	case ctx.Err() != nil:
+		return proto.Errorf(proto.Interrupted, "interrupted")
 	case errors.As(err, &exit) && exit.ExitCode() > 0 && exit.ExitCode() != 255:
 		return shellStatus(exit.ExitCode())
 	}
@@ -152,6 +177,8 @@ func (c *Chain) Logs(ctx context.Context, out io.Writer) error {
 	if err := i.Connect(ctx); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	err = proc.Run(ctx, proc.Cmd{Argv: i.SSH("sudo", "-n", "cat", templates.LogFile), Env: []string{"SSH_AUTH_SOCK="}, Stdout: out})
 	if err != nil {
 		return proto.Errorf(proto.Guest, "read the guest's log: %w", err)
@@ -172,7 +199,7 @@ func printLog(out io.Writer, file string) error {
 	defer f.Close()
 	fmt.Fprintf(out, "==> %s\n", file)
 	sc := bufio.NewScanner(f)
-	sc.Buffer(nil, 1<<20)
+	sc.Buffer(nil, 64<<20)
 	for sc.Scan() {
 		if line := printable(sc.Text()); line != "" {
 			fmt.Fprintln(out, line)
