@@ -166,8 +166,8 @@ func Build(ctx context.Context, src, arch, dir string) (string, error) {
 		Argv: []string{"go", "build", "-trimpath", "-buildvcs=false",
 			// The server speaks HTTP/1.1, as do the clients that the systems have.
 			"-tags", "nethttpomithttp2", "-ldflags", "-s -w -buildid= -X main.version=" + Version, "-o", tmp.Name(), "./guest"},
-		Dir:  src,
-		Env:  append(slices.Clone(sameEverywhere), "GOOS=linux", "GOARCH="+arch, "GOFLAGS="),
+		Dir: src,
+		Env: append(slices.Clone(sameEverywhere), "GOOS=linux", "GOARCH="+arch, "GOFLAGS="),
 	})
 	if err != nil {
 		return "", fmt.Errorf("build the guest binary: %w", err)
