@@ -1,6 +1,7 @@
 package templates_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -172,7 +173,7 @@ func TestFailureReachesTheProbe(t *testing.T) {
 		"offline":        {func(g *guest) { g.write("offline", "", 0o644) }, "cannot install gocryptfs sshfs rsync fuse3 xz-utils: E: Failed to fetch update"},
 		"sshd":           {func(g *guest) { g.write("bin/sshd", "#!/bin/sh\necho streamlocalbindunlink no\n", 0o755) }, "sshd does not read"},
 		"damaged binary": {func(g *guest) { damage(g, "!!!") }, "cannot unpack the guest binary"},
-		"no binary":      {func(g *guest) { g.y.Provision = g.y.Provision[:2] }, "was not delivered"},
+		"no binary":      {func(g *guest) { g.y.Provision = g.y.Provision[:len(g.y.Provision)-1] }, "was not delivered"},
 		"foreign binary": {func(g *guest) { g.y = load(g.t, foreign(g.t)) }, "the guest binary does not run on"},
 		"unforeseen":     {func(g *guest) { g.write("bin/mktemp", "#!/bin/sh\nexit 3\n", 0o755) }, "cannot write to"},
 	} {
@@ -264,6 +265,40 @@ func TestMountsProbe(t *testing.T) {
 	}
 }
 
+// sshfs refuses links that leave the source, unless it is asked not to; Lima
+// cannot ask. The remote's sshfs is left as it is.
+func TestSSHFSReadsAllLinks(t *testing.T) {
+	g := newGuest(t, cases["linux"])
+	var script string
+	for _, p := range g.y.Provision {
+		if p.Mode == limayaml.ProvisionModeDependency {
+			script = p.Script
+		}
+	}
+	front := filepath.Join(g.root, "usr/local/bin/sshfs")
+	g.write("bin/apt-get", "#!/bin/sh\nexit 100\n", 0o755)
+	if out, ok := g.run(script); !ok {
+		t.Errorf("without a network: %s", out)
+	}
+	if _, err := os.Lstat(front); err == nil {
+		t.Error("without sshfs there is something in front of it, and Lima does not install it")
+	}
+	for _, c := range []struct{ help, args, want string }{
+		{"-o no_contain_symlinks", ":/src /mnt -o slave -o ro -o allow_other", ":/src /mnt -o slave -o ro -o allow_other -o no_contain_symlinks\n"},
+		{"-o follow_symlinks", ":/src /mnt -o slave", ":/src /mnt -o slave\n"},
+		{"-o no_contain_symlinks", "nas:vault /mnt -o ro", "nas:vault /mnt -o ro\n"},
+	} {
+		g.write("usr/bin/sshfs", "#!/bin/sh\n[ \"$1\" = -h ] && echo '"+c.help+"' || echo \"$*\"\n", 0o755)
+		if out, ok := g.run(script); !ok {
+			t.Fatal(out)
+		}
+		out, err := exec.Command(front, strings.Fields(c.args)...).CombinedOutput()
+		if err != nil || string(out) != c.want {
+			t.Errorf("sshfs %s, whose help has %q: %q, %v", c.args, c.help, out, err)
+		}
+	}
+}
+
 // Every script parses in the shell that its first line names. That of mode boot
 // must survive Lima's trimming of its lines.
 func TestScriptsParse(t *testing.T) {
@@ -272,15 +307,15 @@ func TestScriptsParse(t *testing.T) {
 	for _, p := range y.Probes {
 		scripts[p.Description] = p.Script
 	}
-	for _, p := range y.Provision {
+	for i, p := range y.Provision {
 		if p.Mode == limayaml.ProvisionModeBoot && strings.Contains(p.Script, "<<") {
 			t.Error("the boot script has a here-document")
 		}
 		if p.Script != "" {
-			scripts[p.Mode] = p.Script
+			scripts[fmt.Sprint(p.Mode, i)] = p.Script
 		}
 	}
-	if len(scripts) != 5 {
+	if len(scripts) != 7 {
 		t.Errorf("found %d scripts", len(scripts))
 	}
 	for name, script := range scripts {
