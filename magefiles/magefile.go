@@ -19,6 +19,8 @@ import (
 	"fuseless/magefiles/bridge"
 	"fuseless/magefiles/chain"
 	"fuseless/magefiles/demo"
+	"fuseless/magefiles/e2e"
+	"fuseless/magefiles/release"
 	"fuseless/magefiles/testrun"
 )
 
@@ -191,11 +193,27 @@ func Install(ctx context.Context,
 	return run(ctx, func(ctx context.Context) error { return chain.Install(ctx, text(to)) })
 }
 
+// Release compiles fuseless for macOS and Linux into archives, with checksums and a Homebrew formula.
+func Release(ctx context.Context,
+	to *string, // folder; the release becomes the folder VERSION in it; default: ~/.cache/fuseless/release
+	version *string, // such as 1.2.0; default: what the git tags say
+	url *string, // where the archives will be, with VERSION for the version; default: the project's releases
+) error {
+	return run(ctx, func(ctx context.Context) error {
+		return release.Run(ctx, release.Options{To: text(to), Version: text(version), URL: text(url), Out: os.Stdout})
+	})
+}
+
 // Demo runs the whole chain on a throwaway remote and compares what comes out with what went in.
 func Demo(ctx context.Context,
 	keep *bool, // leave the decrypted backup open to browse until Ctrl-C
 ) error {
 	return run(ctx, func(ctx context.Context) error { return demo.Run(ctx, demo.Options{Keep: is(keep), Out: os.Stdout}) })
+}
+
+// E2e runs the whole chain through a real virtual machine, made from scratch.
+func E2e(ctx context.Context) error {
+	return run(ctx, func(ctx context.Context) error { return e2e.Run(ctx, os.Stdout) })
 }
 
 // Test installs what the tests need, and runs them all with the race detector.

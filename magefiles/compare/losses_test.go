@@ -10,7 +10,7 @@ import (
 )
 
 func TestTablesLoad(t *testing.T) {
-	for _, name := range []string{"forward", "webdav", "davfs2", "sshfs"} {
+	for _, name := range []string{"forward", "webdav", "davfs2", "sshfs", "lima", "lima-restore"} {
 		l, err := compare.LoadLosses(name)
 		if err != nil || len(l) == 0 {
 			t.Errorf("%s: %d rows, %v", name, len(l), err)

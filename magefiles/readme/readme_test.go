@@ -97,7 +97,7 @@ func targets(t *testing.T) map[string][]string {
 }
 
 func TestTargets(t *testing.T) {
-	row := regexp.MustCompile("(?m)^\\| `([A-Za-z]+)` \\| (.*) \\|$")
+	row := regexp.MustCompile("(?m)^\\| `([A-Za-z0-9]+)` \\| (.*) \\|$")
 	flag := regexp.MustCompile("`-([A-Za-z]+)(=[A-Z]+)?`")
 	documented := map[string][]string{}
 	for _, m := range row.FindAllStringSubmatch(section(t, "Targets"), -1) {

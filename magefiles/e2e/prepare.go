@@ -1,0 +1,265 @@
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/adrg/xdg"
+	"github.com/dustin/go-humanize"
+
+	"fuseless/lima"
+	"fuseless/lima/guestimage"
+	"fuseless/magefiles/guestbin"
+	"fuseless/magefiles/nasty"
+	"fuseless/magefiles/throwaway"
+)
+
+// bulk is the size of the one big file, in bytes: long enough to be interrupted
+// while it is sent, and short without KVM.
+const bulk = 16 << 20
+
+// nextVersion is what the second guest binary calls itself.
+const nextVersion = "e2e-next"
+
+func (r *run) preparation() []part {
+	return []part{
+		{"make folders and an ordinary user", r.makeFolders},
+		{"build the guest image, limactl and fuseless, or take them from the cache", r.build},
+		{"make the sources", r.makeSources},
+		{"start the remote (ssh on loopback) and configure", r.startRemote},
+	}
+}
+
+func (r *run) makeFolders(ctx context.Context) (err error) {
+	r.cache = filepath.Join(xdg.CacheHome, "fuseless-e2e")
+	if os.Geteuid() == 0 {
+		r.cache = "/var/cache/fuseless-e2e" // the user must be able to read it
+	}
+	if err := os.MkdirAll(r.cache, 0o755); err != nil {
+		return err
+	}
+	if err := os.Chmod(r.cache, 0o755); err != nil { // whatever the umask is
+		return err
+	}
+	if r.dir, err = os.MkdirTemp(r.cache, "run-"); err != nil {
+		return err
+	}
+	if r.user, err = newAccount(ctx); err != nil {
+		return err
+	}
+	if r.mem, err = os.MkdirTemp("/dev/shm", "fle2e-"); err != nil {
+		return err
+	}
+	return r.user.own(r.mem)
+}
+
+// build makes what the run needs. The image is waited for while Go compiles.
+func (r *run) build(ctx context.Context) error {
+	src, err := guestbin.Source()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	begin := time.Now()
+	made := make(chan error, 1)
+	go func() {
+		var err error
+		r.image, err = guestimage.Build(ctx, filepath.Join(r.cache, "image"), r.out)
+		if err == nil {
+			r.say("guest image: ready after %.1f s", time.Since(begin).Seconds())
+		}
+		made <- err
+	}()
+	err = r.compile(ctx, src)
+	if err != nil {
+		cancel()
+		<-made
+		return err
+	}
+	return <-made
+}
+
+func (r *run) compile(ctx context.Context, src string) (err error) {
+	begin := time.Now()
+	if r.tool, err = lima.Build(ctx, src, filepath.Join(r.cache, "lima")); err != nil {
+		return err
+	}
+	r.say("limactl %s: ready after %.1f s", r.tool.Version, time.Since(begin).Seconds())
+	r.bin = filepath.Join(r.user.home, ".local", "bin", "fuseless")
+	r.next = filepath.Join(r.dir, "fuseless")
+	if err := os.MkdirAll(filepath.Dir(r.bin), 0o755); err != nil {
+		return err
+	}
+	if err := guestbin.CompileTask(ctx, src, r.bin); err != nil {
+		return err
+	}
+	defer func(v string) { guestbin.Version = v }(guestbin.Version)
+	guestbin.Version = nextVersion
+	if err := guestbin.CompileTask(ctx, src, r.next); err != nil {
+		return err
+	}
+	r.say("fuseless: compiled twice after %.1f s", time.Since(begin).Seconds())
+	return nil
+}
+
+func (r *run) home(elem ...string) string {
+	return filepath.Join(append([]string{r.user.home}, elem...)...)
+}
+
+// makeSources makes what an ordinary user can have, as that user.
+func (r *run) makeSources(ctx context.Context) error {
+	if err := r.user.own(r.user.home); err != nil {
+		return err
+	}
+	return r.user.do(func() error {
+		made, err := nasty.Make(r.home(mainSource), nasty.Options{Bulk: bulk, Special: true})
+		if err != nil {
+			return err
+		}
+		r.say("%s: %d entries, %s", made.Dir, made.Entries, humanize.IBytes(uint64(made.Bytes)))
+		for _, l := range made.Left {
+			r.say("left out: %s", l)
+		}
+		if err := r.thinOut(); err != nil {
+			return err
+		}
+		return r.makePapers()
+	})
+}
+
+// thinOut removes most of the folder with many files: without KVM each file costs
+// half a second, on all its ways together, and shows nothing that a few do not.
+func (r *run) thinOut() error {
+	many, err := filepath.Glob(r.home(mainSource, "many", "*"))
+	if err != nil {
+		return err
+	}
+	for _, file := range many[min(30, len(many)):] {
+		if err := os.Remove(file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makePapers makes a small source, with times that have nanoseconds.
+func (r *run) makePapers() error {
+	dir := r.home(smallSource)
+	for _, d := range []string{dir, filepath.Join(dir, "letters")} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			return err
+		}
+	}
+	for i := range 12 {
+		data := make([]byte, 1+i*9000)
+		rand.Read(data)
+		name := filepath.Join(dir, "letters", fmt.Sprintf("letter %d", i))
+		if err := os.WriteFile(name, data, 0o644); err != nil {
+			return err
+		}
+		when := time.Unix(1_500_000_000+int64(i)*86_400, 123_456_789)
+		if err := os.Chtimes(name, when, when); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startRemote starts the remote, and writes the configuration.
+func (r *run) startRemote(ctx context.Context) (err error) {
+	remote, keys := filepath.Join(r.dir, "remote"), r.home("keys")
+	if err := os.Mkdir(remote, 0o700); err != nil {
+		return err
+	}
+	// Not ctx: it is still needed to clean up.
+	if r.server, err = throwaway.Start(context.WithoutCancel(ctx), remote, keys); err != nil {
+		return err
+	}
+	secret := make([]byte, 16)
+	rand.Read(secret)
+	phrase := hex.EncodeToString(secret)
+	r.secrets["the passphrase"] = []byte(phrase)
+	if err := os.WriteFile(r.passFile(), []byte(phrase+"\n"), 0o600); err != nil {
+		return err
+	}
+	for _, v := range []string{mainVault, secondVault} {
+		if r.ports[v], err = freePort(); err != nil {
+			return err
+		}
+	}
+	if err := r.configure(1024); err != nil {
+		return err
+	}
+	for _, d := range []string{keys, r.mem, r.home(".config")} {
+		if err := r.user.own(d); err != nil {
+			return err
+		}
+	}
+	if err := r.remoteKey(keys); err != nil {
+		return err
+	}
+	r.baseline = map[string]bool{}
+	for _, p := range below(r.user.home) {
+		r.baseline[p] = true
+	}
+	r.sockets = map[string]bool{}
+	all, err := listeners(r.user.uid)
+	for _, s := range all {
+		r.sockets[s.String()] = true
+	}
+	return err
+}
+
+func (r *run) passFile() string { return filepath.Join(r.mem, "passphrase") }
+
+// configure writes fuseless.yaml, for a VM with memory MiB.
+func (r *run) configure(memory int) error {
+	text := fmt.Sprintf(`guest: lima
+ssh_config: %q
+vm:
+  memory: %d
+  disk: 6
+  tools: %q
+  image:
+    location: %q
+    kernel: %q
+    cmdline: %q
+    initrd: %q
+vaults:
+`, r.server.SSHConfig, memory, filepath.Dir(filepath.Dir(r.tool.Path)), r.image.Disk, r.image.Kernel, r.image.Cmdline, r.image.Initrd)
+	for _, v := range []struct{ name, source string }{{mainVault, mainSource}, {secondVault, smallSource}} {
+		text += fmt.Sprintf(`  %[1]s:
+    source: ~/%[2]s
+    destination: %[3]s:backup/%[1]s
+    port: %[4]d
+    passphrase: {command: [cat, %[5]q]}
+`, v.name, v.source, throwaway.Alias, r.ports[v.name], r.passFile())
+	}
+	file := r.home(".config", "fuseless", "fuseless.yaml")
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return err
+	}
+	return r.user.own(filepath.Dir(file))
+}
+
+// freePort is a port that nobody listens on now.
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
