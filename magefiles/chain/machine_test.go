@@ -71,6 +71,9 @@ func TestLookingStartsNoVM(t *testing.T) {
 			t.Errorf("%s: %v", op, err)
 		}
 	}
+	if s := c.vmStatus(); s == nil || s.Name != "fuseless" || s.State != "absent" {
+		t.Errorf("the VM's status is %+v", s)
+	}
 	if _, err := os.Stat(filepath.Join(home, ".fuseless-lima")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a LIMA_HOME was made: %v", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"fuseless/guest/proto"
+	"fuseless/lima"
 	"fuseless/magefiles/bridge"
 	"fuseless/magefiles/hostmount"
 	"fuseless/magefiles/state"
@@ -23,8 +24,15 @@ const StatusSchema = 1
 // StatusDocument is what `status -json` prints.
 type StatusDocument struct {
 	Schema int           `json:"schema"`
-	Config string        `json:"config"` // path of the configuration file
+	Config string        `json:"config"`       // path of the configuration file
+	VM     *VMStatus     `json:"vm,omitempty"` // with `guest: lima`
 	Vaults []VaultStatus `json:"vaults"`
+}
+
+// VMStatus is the state of the VM.
+type VMStatus struct {
+	Name  string     `json:"name"`
+	State lima.State `json:"state"`
 }
 
 // VaultStatus is the state of one vault.
@@ -46,7 +54,7 @@ type VaultStatus struct {
 
 // Status prints what is mounted and served, and how the last backup went.
 func (c *Chain) Status(ctx context.Context, asJSON bool) error {
-	doc := StatusDocument{Schema: StatusSchema, Config: c.Config.File}
+	doc := StatusDocument{Schema: StatusSchema, Config: c.Config.File, VM: c.vmStatus()}
 	err := c.each(ctx, func(v *vault) error {
 		s, err := v.vaultStatus(ctx)
 		doc.Vaults = append(doc.Vaults, s)
@@ -60,10 +68,24 @@ func (c *Chain) Status(ctx context.Context, asJSON bool) error {
 		}
 		return err
 	}
+	if doc.VM != nil {
+		fmt.Printf("VM %s: %s\n", doc.VM.Name, doc.VM.State)
+	}
 	for _, s := range doc.Vaults {
 		printStatus(os.Stdout, s)
 	}
 	return err
+}
+
+func (c *Chain) vmStatus() *VMStatus {
+	if c.machine == nil {
+		return nil
+	}
+	i, err := c.machine.at()
+	if err != nil {
+		return nil // asking the guest gives the same error
+	}
+	return &VMStatus{Name: i.Name, State: i.Quick()}
 }
 
 // status asks the guest.
