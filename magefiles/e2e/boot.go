@@ -4,12 +4,14 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 
 	"fuseless/guest/proto"
+	"fuseless/magefiles/guestbin"
 )
 
 // boot is the way to a running guest.
@@ -28,9 +30,36 @@ func (r *run) render(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.say("%d bytes", len(yaml))
+	if err := r.validate(ctx, []byte(yaml)); err != nil {
+		return err
+	}
+	// And what other configurations give: those of the golden files.
+	src, err := guestbin.Source()
+	if err != nil {
+		return err
+	}
+	goldens, err := filepath.Glob(filepath.Join(src, "testdata", "lima", "*.yaml"))
+	if err != nil || len(goldens) < 5 {
+		return different("there are %d golden descriptions in testdata/lima (%v)", len(goldens), err)
+	}
+	for _, g := range goldens {
+		yaml, err := os.ReadFile(g)
+		if err != nil {
+			return err
+		}
+		if err := r.validate(ctx, yaml); err != nil {
+			return fmt.Errorf("%s: %w", filepath.Base(g), err)
+		}
+		r.fact("limactl validate: ok: %s", filepath.Base(g))
+	}
+	return nil
+}
+
+func (r *run) validate(ctx context.Context, yaml []byte) error {
 	file := filepath.Join(r.mem, "lima.yaml")
 	defer os.Remove(file)
-	if err := os.WriteFile(file, []byte(yaml), 0o644); err != nil {
+	if err := os.WriteFile(file, yaml, 0o644); err != nil {
 		return err
 	}
 	home := filepath.Join(r.mem, "lima")
@@ -39,7 +68,6 @@ func (r *run) render(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.say("%d bytes", len(yaml))
 	return res.failure()
 }
 
