@@ -95,7 +95,16 @@ func fakeStart(log, dir, name string) error {
 		return err
 	}
 	_, err = ready.Read(make([]byte, 1))
+	if never() {
+		return fmt.Errorf("did not receive an event with the running status")
+	}
 	return err
+}
+
+// never says whether the VM shall never become ready.
+func never() bool {
+	_, err := os.Stat(os.Getenv(fakeVariable) + ".never")
+	return err == nil
 }
 
 func fakeAgent(dir string) error {
@@ -119,7 +128,9 @@ func fakeAgent(dir string) error {
 			return err
 		}
 	}
-	fmt.Printf(`{"time":%q,"status":{"running":true}}`+"\n", time.Now().Format(time.RFC3339))
+	if !never() {
+		fmt.Printf(`{"time":%q,"status":{"running":true}}`+"\n", time.Now().Format(time.RFC3339))
+	}
 	os.Stderr.WriteString("!")
 	<-stop
 	for _, f := range []string{"ha.pid", "qemu.pid"} {

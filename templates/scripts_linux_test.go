@@ -175,7 +175,10 @@ func TestFailureReachesTheProbe(t *testing.T) {
 		"damaged binary": {func(g *guest) { damage(g, "!!!") }, "cannot unpack the guest binary"},
 		"no binary":      {func(g *guest) { g.y.Provision = g.y.Provision[:len(g.y.Provision)-1] }, "was not delivered"},
 		"foreign binary": {func(g *guest) { g.y = load(g.t, foreign(g.t)) }, "the guest binary does not run on"},
-		"unforeseen":     {func(g *guest) { g.write("bin/mktemp", "#!/bin/sh\nexit 3\n", 0o755) }, "cannot write to"},
+		"full disk": {func(g *guest) {
+			g.write("bin/xz", "#!/bin/sh\necho half; echo 'No space left on device' >&2; exit 1\n", 0o755)
+		}, "is the disk full?"},
+		"unforeseen": {func(g *guest) { g.write("bin/mktemp", "#!/bin/sh\nexit 3\n", 0o755) }, "cannot write to"},
 	} {
 		g := newGuest(t, cases["linux"])
 		c.change(g)
