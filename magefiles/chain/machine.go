@@ -106,6 +106,9 @@ func (m *Machine) tool(ctx context.Context) (lima.Tool, error) {
 	return lima.Build(ctx, src, cache)
 }
 
+// packedGuest is replaced in tests: packing takes long under the race detector.
+var packedGuest = guestbin.Packed
+
 // say tells what concerns the VM and no vault.
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "vm: "+format+"\n", args...) }
 
@@ -117,7 +120,7 @@ func (m *Machine) Render(ctx context.Context) ([]byte, error) {
 // render is Render with those sources for which with is true.
 func (m *Machine) render(ctx context.Context, with func(source string) bool) ([]byte, error) {
 	c := m.chain.Config
-	packed, err := guestbin.Packed(ctx, runtime.GOARCH)
+	packed, err := packedGuest(ctx, runtime.GOARCH)
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -81,16 +80,10 @@ func TestLookingStartsNoVM(t *testing.T) {
 
 // Lima would make a source that is missing, and an empty one would be backed up.
 func TestMissingSourceIsNotMade(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it compiles the guest binary")
-	}
-	real := os.Getenv("PATH")
-	env := map[string]string{"GOCACHE": goEnv(t, "GOCACHE"), "GOMODCACHE": goEnv(t, "GOMODCACHE")}
+	real := packedGuest
+	packedGuest = func(context.Context, string) ([]byte, error) { return []byte("the guest binary"), nil }
+	defer func() { packedGuest = real }()
 	c, home := vmChain(t, "")
-	t.Setenv("PATH", real)
-	for k, v := range env {
-		t.Setenv(k, v)
-	}
 	i, err := c.machine.at()
 	if err != nil {
 		t.Fatal(err)
@@ -110,15 +103,6 @@ func TestMissingSourceIsNotMade(t *testing.T) {
 			t.Errorf("the source is there: %v; it is in the description: %v", there, got)
 		}
 	}
-}
-
-func goEnv(t *testing.T, name string) string {
-	t.Helper()
-	out, err := exec.Command("go", "env", name).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(string(out))
 }
 
 func TestRootHasNoVM(t *testing.T) {

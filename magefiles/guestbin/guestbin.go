@@ -21,6 +21,7 @@ import (
 	"github.com/adrg/xdg"
 	"github.com/google/renameio/v2"
 	"github.com/ulikunitz/xz"
+	"golang.org/x/sync/errgroup"
 
 	"fuseless/guest/proc"
 	"fuseless/guest/proto"
@@ -202,17 +203,23 @@ func removeOld(dir, arch string) {
 // Overlay builds the guests and writes an overlay file for `go build` that
 // embeds them. It returns the path of the file, below dir.
 func Overlay(ctx context.Context, src, dir string) (string, error) {
+	packed := make([]string, len(Arches))
+	var group errgroup.Group // packing takes seconds, and one processor
+	for i, arch := range Arches {
+		group.Go(func() error {
+			bin, err := Build(ctx, src, arch, dir)
+			if err == nil {
+				packed[i], err = pack(bin)
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return "", err
+	}
 	replace := map[string]string{}
-	for _, arch := range Arches {
-		bin, err := Build(ctx, src, arch, dir)
-		if err != nil {
-			return "", err
-		}
-		packed, err := pack(bin)
-		if err != nil {
-			return "", err
-		}
-		replace[filepath.Join(src, "magefiles", "guestbin", "bin", name(arch)+".xz")] = packed
+	for i, arch := range Arches {
+		replace[filepath.Join(src, "magefiles", "guestbin", "bin", name(arch)+".xz")] = packed[i]
 	}
 	b, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
