@@ -134,15 +134,17 @@ func (i Instance) Check() error {
 	return i.foreign()
 }
 
+// begin is Check, and keeps others from changing the instance.
+func (i Instance) begin(ctx context.Context) (unlock func(), err error) {
+	if err := i.Check(); err != nil {
+		return nil, err
+	}
+	return i.lock(ctx)
+}
+
 // Create creates the instance from yaml, without starting it.
 func (i Instance) Create(ctx context.Context, yaml []byte) error {
-	if err := i.check(); err != nil {
-		return err
-	}
-	if err := i.foreign(); err != nil {
-		return err
-	}
-	unlock, err := i.lock(ctx)
+	unlock, err := i.begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -224,7 +226,7 @@ func (i Instance) Converge(ctx context.Context, yaml []byte, o Options) (Action,
 	case Restarted:
 		if o.ViewLive {
 			return Nothing, proto.Errorf(proto.Busy, "the VM must be restarted, and a view is open").
-				WithHint("its description changed: take the view down first with `fuseless close`, then run this again")
+				WithHint("its description changed, or something in it failed: take the view down with `fuseless close`, or all with `fuseless down`, then run this again")
 		}
 		if err := i.stop(ctx); err != nil {
 			return Nothing, err
@@ -282,6 +284,9 @@ func (i Instance) InstallGuest(ctx context.Context, yaml []byte, binary func() (
 	}); err != nil {
 		return false, proto.Errorf(failed, "install the guest binary in the VM: %w", err).
 			WithHint("is its disk full? `fuseless down` and `fuseless up` install it at the next boot")
+	}
+	if now := i.ours(); now != nil {
+		m = now // another run may have changed it meanwhile
 	}
 	m.Guest = guestHash(yaml)
 	return true, i.setMark(*m)

@@ -1,6 +1,7 @@
 package lima
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -8,10 +9,13 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"fuseless/guest/proc"
 )
@@ -83,6 +87,44 @@ func TestForward(t *testing.T) {
 	// Lima's own connection was not made use of: it would carry our forwards away.
 	if _, err := os.Lstat(i.file("ssh.sock")); err == nil {
 		t.Error("Lima's control socket was made")
+	}
+}
+
+// A forward that cannot be made does not cut the connection, which other runs use.
+func TestForwardThatFailsCutsNobody(t *testing.T) {
+	i := sshdInstance(t)
+	if err := i.Connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	argv := i.SSH("sh", "-c", "echo there; read line; echo $line")
+	other := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
+	in, err := other.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pipe, err := other.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	out := bufio.NewReader(pipe)
+	if line, err := out.ReadString('\n'); line != "there\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	err = i.Forward(t.Context(), "/nonexistent/guest.sock", i.file("host.sock"))
+	if e := codeAndHint(t, err, failed); !strings.Contains(e.Hint, "fuseless up") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := io.WriteString(in, "still\n"); err != nil {
+		t.Error(err)
+	}
+	if line, err := out.ReadString('\n'); line != "still\n" {
+		t.Errorf("the other run's command says %q, %v", line, err)
+	}
+	if err := other.Wait(); err != nil {
+		t.Errorf("the other run's command: %v", err)
 	}
 }
 
@@ -199,7 +241,8 @@ func killLink(t *testing.T, i Instance) {
 	t.Helper()
 	for _, pid := range processesOf(os.Getuid()) {
 		cmd, _ := commandOf(pid)
-		if strings.Contains(cmd, "ControlMaster=yes") || strings.Contains(cmd, i.file(link)+" [mux]") {
+		// Only this instance's: the user may have masters of their own.
+		if strings.Contains(cmd, "ControlMaster=yes") && strings.Contains(cmd, i.Dir()+"/") || strings.Contains(cmd, i.file(link)+" [mux]") {
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
@@ -207,4 +250,32 @@ func killLink(t *testing.T, i Instance) {
 		}
 	}
 	t.Fatal("no process of the shared connection")
+}
+
+// processesOf are the living processes of a user.
+func processesOf(uid int) []int {
+	var pids []int
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, d := range dirs {
+		var st syscall.Stat_t
+		pid, _ := strconv.Atoi(filepath.Base(d))
+		if syscall.Stat(d, &st) != nil || int(st.Uid) != uid {
+			continue
+		}
+		if _, err := proc.StartTime(pid); err == nil { // not a zombie
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// step runs f and logs how long it took.
+func step(t *testing.T, what string, f func() error) {
+	t.Helper()
+	begin := time.Now()
+	err := f()
+	t.Logf("%7.2f s  %s", time.Since(begin).Seconds(), what)
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
 }

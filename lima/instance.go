@@ -178,8 +178,11 @@ func (i Instance) use(ctx context.Context, shared bool) (done func(), err error)
 	wait, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if ok, err := try(wait, 50*time.Millisecond); !ok || err != nil {
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return nil, proto.Errorf(proto.Interrupted, "interrupted while another run is at work in the VM")
+		case err != nil && wait.Err() == nil:
+			return nil, proto.Errorf(proto.Internal, "cannot lock the VM %s: %w", i.Name, err)
 		}
 		return nil, proto.Errorf(proto.Busy, "another run is at work in the VM %s", i.Name).WithHint("wait until it has ended")
 	}

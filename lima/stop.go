@@ -17,13 +17,7 @@ const stopPatience = 5 * time.Minute
 // Stop stops the instance, whatever state it is in. The guest is asked to shut
 // down, and killed if it does not.
 func (i Instance) Stop(ctx context.Context) error {
-	if err := i.check(); err != nil {
-		return err
-	}
-	if err := i.foreign(); err != nil {
-		return err
-	}
-	unlock, err := i.lock(ctx)
+	unlock, err := i.begin(ctx)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ import (
 func TestUnmountedSource(t *testing.T) {
 	mem, err := os.MkdirTemp("/dev/shm", "fl-")
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	defer os.RemoveAll(mem)
 	t.Setenv("XDG_RUNTIME_DIR", mem)

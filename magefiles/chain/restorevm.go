@@ -168,7 +168,7 @@ func (m *mover) children(ctx context.Context, from, to string) error {
 			return err
 		}
 	}
-	return nil
+	return syncDir(to) // before what was copied is removed
 }
 
 // rename is rename(2). A folder that we may not write cannot be moved into

@@ -68,6 +68,9 @@ func (r *run) validate(ctx context.Context, yaml []byte) error {
 	if err != nil {
 		return err
 	}
+	if strings.Contains(res.stderr, "Non-strict") {
+		return different("limactl does not know all keys: %s", res.stderr)
+	}
 	return res.failure()
 }
 

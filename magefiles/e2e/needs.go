@@ -10,12 +10,12 @@ import (
 // user, and all that a Linux host needs for itself as the guest, since one
 // vault is switched between the two.
 func Needs() []prereq.Need {
-	qemu, qemuPackage, firmware, firmwarePackage := "qemu-system-x86_64", "qemu-system-x86", "/usr/share/OVMF", "ovmf"
+	firmware, firmwarePackage := "/usr/share/OVMF", "ovmf"
 	if runtime.GOARCH == "arm64" {
-		qemu, qemuPackage, firmware, firmwarePackage = "qemu-system-aarch64", "qemu-system-arm", "/usr/share/AAVMF", "qemu-efi-aarch64"
+		firmware, firmwarePackage = "/usr/share/AAVMF", "qemu-efi-aarch64"
 	}
 	return append(prereq.LocalGuest(),
-		prereq.Need{Program: qemu, Apt: qemuPackage, Why: "runs the VM"},
+		prereq.QEMU(),
 		prereq.Need{Program: "qemu-img", Apt: "qemu-utils", Why: "makes the VM's disk"},
 		prereq.Need{File: firmware, Apt: firmwarePackage, Why: "is the VM's firmware"},
 		// Without it Lima serves them by code of its own, with other limits.

@@ -80,9 +80,19 @@ func Host() []Need {
 	return []Need{SSH, DavFS}
 }
 
+// QEMU is what runs a VM on Linux, but for its firmware.
+func QEMU() Need {
+	if runtime.GOARCH == "arm64" {
+		return Need{Program: "qemu-system-aarch64", Apt: "qemu-system-arm", Why: "runs the VM"}
+	}
+	return Need{Program: "qemu-system-x86_64", Apt: "qemu-system-x86", Why: "runs the VM"}
+}
+
 // Tests is what the tests need besides LocalGuest.
 func Tests() []Need {
 	return []Need{
+		QEMU(), // the tests of the probe for KVM
+		{Program: "python3", Apt: "python3", Why: "is at both ends of a forwarded socket in a test"},
 		{Program: "gcc", Apt: "gcc", Why: "builds the tests with the race detector"},
 		{File: "/usr/include/stdlib.h", Apt: "libc6-dev", Dnf: "glibc-devel", Why: "builds the tests with the race detector"},
 		{Program: "sshd", Apt: "openssh-server", Why: "is a real remote, also a restricted one"},

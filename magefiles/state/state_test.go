@@ -19,9 +19,11 @@ func TestOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	if os.Getenv(child) != "" {
-		if _, err := d.Lock(); err != nil {
+		unlock, err := d.Lock()
+		if err != nil {
 			t.Fatal(err)
 		}
+		defer unlock()
 		os.Stdout.WriteString("locked\n")
 		_, _ = os.Stdin.Read(make([]byte, 1))
 		return

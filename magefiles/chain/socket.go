@@ -1,0 +1,90 @@
+package chain
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"fuseless/guest/proc"
+	"fuseless/guest/proto"
+	"fuseless/lima"
+	"fuseless/magefiles/bridge"
+	"fuseless/templates"
+)
+
+// runtimeDir is the runtime folder of a vault in the guest.
+func (m *Machine) runtimeDir(ctx context.Context, vault string) (string, error) {
+	if _, err := m.guest(ctx); err != nil {
+		return "", err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if dir := m.dirs[vault]; dir != "" {
+		return dir, nil
+	}
+	i, err := m.at()
+	if err != nil {
+		return "", err
+	}
+	wait, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	out, err := proc.Output(wait, proc.Cmd{Argv: i.SSH(templates.GuestFile, "rundir", m.chain.instance, vault), Env: []string{"SSH_AUTH_SOCK="}})
+	dir := strings.TrimSpace(string(out))
+	if err == nil && !filepath.IsAbs(dir) {
+		err = fmt.Errorf("it names %q", dir)
+	}
+	if err != nil {
+		return "", proto.Errorf(proto.Guest, "cannot make the runtime folder in the VM: %w: %s", err, proc.Stderr(err)).
+			WithHint("`fuseless logs` shows what the VM says")
+	}
+	m.dirs[vault] = dir
+	return dir, nil
+}
+
+// forward makes the host's socket one of the guest, and returns its path there.
+func (m *Machine) forward(ctx context.Context, vault, socket string) (inGuest string, err error) {
+	dir, err := m.runtimeDir(ctx, vault)
+	if err != nil {
+		return "", err
+	}
+	i, err := m.at()
+	if err != nil {
+		return "", err
+	}
+	inGuest = filepath.Join(dir, filepath.Base(socket))
+	return inGuest, i.Forward(ctx, inGuest, socket)
+}
+
+// bridgeIn is the place in the VM of a bridge's socket.
+func (m *Machine) bridgeIn(ctx context.Context, vault, socket string) (*bridge.VM, error) {
+	dir, err := m.runtimeDir(ctx, vault)
+	if err != nil {
+		return nil, err
+	}
+	i, err := m.at()
+	return &bridge.VM{Home: i.Home, Name: i.Name, Socket: filepath.Join(dir, filepath.Base(socket))}, err
+}
+
+// forget takes the socket of a bridge that has ended out of a VM that runs.
+func (m *Machine) forget(ctx context.Context, vault, socket string) {
+	i, err := m.at()
+	if err != nil || i.Quick() != lima.Running || !i.Connected(ctx) {
+		return
+	}
+	req := proto.Request{Op: proto.OpStatus, Instance: m.chain.instance, Vault: vault}
+	_ = m.doIfRunning(ctx, req, func(e proto.Event) {
+		if e.Status != nil && e.Status.RunsDir != "" {
+			m.unforward(ctx, filepath.Join(e.Status.RunsDir, filepath.Base(socket)), socket)
+		}
+	})
+}
+
+func (m *Machine) unforward(ctx context.Context, inGuest, socket string) {
+	if i, err := m.at(); err == nil {
+		if err := i.Unforward(ctx, inGuest, socket); err != nil {
+			say("warning: %v", err)
+		}
+	}
+}
