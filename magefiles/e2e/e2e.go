@@ -47,7 +47,7 @@ type run struct {
 
 	server   *throwaway.Server
 	source   compare.Tree    // of the main vault
-	baseline map[string]bool // what the home folder held before the first call
+	baseline map[string]bool // what the home folder held before the first call, and what was this user's elsewhere
 	sockets  map[string]bool // that the user had before
 	secrets  map[string][]byte
 	facts    []string // for the end of the report

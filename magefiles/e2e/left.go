@@ -31,6 +31,37 @@ func below(dir string) (paths []string) {
 	return paths
 }
 
+// entries are what dir itself holds.
+func entries(dir string) []string {
+	paths, _ := filepath.Glob(filepath.Join(dir, "*"))
+	return paths
+}
+
+// sharedFolders are where everyone may write.
+var sharedFolders = []string{"/dev/shm", "/run", "/tmp", "/var/tmp", "/var/lock"}
+
+// owns are those of the entries of the folders that are the user's. A user that
+// was just made has some too, if it got the number of one that was removed.
+func (a *account) owns(folders []string, entries func(dir string) []string) (paths []string) {
+	for _, dir := range folders {
+		for _, p := range entries(dir) {
+			var st syscall.Stat_t
+			if syscall.Lstat(p, &st) == nil && int(st.Uid) == a.uid {
+				paths = append(paths, p)
+			}
+		}
+	}
+	return paths
+}
+
+// remember notes what is there before the first call.
+func (r *run) remember() {
+	r.baseline = map[string]bool{}
+	for _, p := range append(below(r.user.home), r.user.owns(sharedFolders, below)...) {
+		r.baseline[p] = true
+	}
+}
+
 // mountsBelow are the mounts below dir, the inner ones first.
 func mountsBelow(dir string) []string {
 	infos, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
@@ -76,12 +107,9 @@ func (r *run) left() (left []string) {
 	if !r.user.made {
 		return left // elsewhere much may be this user's
 	}
-	for _, dir := range []string{"/dev/shm", "/run", "/tmp", "/var/tmp", "/var/lock"} {
-		for _, p := range below(dir) {
-			var st syscall.Stat_t
-			if syscall.Lstat(p, &st) == nil && int(st.Uid) == r.user.uid && p != r.mem && p != r.passFile() {
-				add("%s", p)
-			}
+	for _, p := range r.user.owns(sharedFolders, below) {
+		if !r.baseline[p] && p != r.mem && p != r.passFile() {
+			add("%s", p)
 		}
 	}
 	for _, pattern := range []string{"/run/fuseless-davfs2-*", "/dev/shm/fuseless-davfs2-*", "/var/run/mount.davfs/*fle2e*"} {
@@ -144,15 +172,12 @@ func (r *run) takeDown(ctx context.Context) {
 		time.Sleep(100 * time.Millisecond) // there is no event for the end of what is not our child
 	}
 	if r.user.made { // runtime folders
-		for _, pattern := range []string{"/dev/shm/*", "/run/user/*", "/run/*", "/tmp/*", "/var/tmp/*"} {
-			found, _ := filepath.Glob(pattern)
-			for _, p := range found {
-				var st syscall.Stat_t
-				if err := syscall.Lstat(p, &st); err == nil && int(st.Uid) == r.user.uid {
-					if err := nasty.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
-						r.say("%v", err)
-					}
-				}
+		for _, p := range r.user.owns(append([]string{"/run/user"}, sharedFolders...), entries) {
+			if r.baseline[p] {
+				continue
+			}
+			if err := nasty.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				r.say("%v", err)
 			}
 		}
 	}

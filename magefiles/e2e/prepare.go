@@ -207,10 +207,7 @@ func (r *run) startRemote(ctx context.Context) (err error) {
 	if err := r.remoteKey(keys); err != nil {
 		return err
 	}
-	r.baseline = map[string]bool{}
-	for _, p := range below(r.user.home) {
-		r.baseline[p] = true
-	}
+	r.remember()
 	r.sockets = map[string]bool{}
 	all, err := listeners(r.user.uid)
 	for _, s := range all {
