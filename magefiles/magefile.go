@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/magefile/mage/mg"
@@ -218,5 +220,11 @@ func E2e(ctx context.Context) error {
 
 // Test installs what the tests need, and runs them all with the race detector.
 func Test(ctx context.Context) error {
-	return run(ctx, func(ctx context.Context) error { return testrun.Run(ctx, os.Stdout) })
+	return run(ctx, func(ctx context.Context) error {
+		o := testrun.Options{Out: os.Stdout}
+		if slices.ContainsFunc(os.Args[1:], func(a string) bool { return strings.EqualFold(a, "e2e") }) {
+			o.Needs, o.Beside = e2e.Needs(), e2e.Prepare // it comes next, and begins with minutes of these
+		}
+		return testrun.Run(ctx, o)
+	})
 }

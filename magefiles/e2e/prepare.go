@@ -7,13 +7,16 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/adrg/xdg"
 	"github.com/dustin/go-humanize"
+	"golang.org/x/sys/unix"
 
 	"fuseless/lima"
 	"fuseless/lima/guestimage"
@@ -39,14 +42,7 @@ func (r *run) preparation() []part {
 }
 
 func (r *run) makeFolders(ctx context.Context) (err error) {
-	r.cache = filepath.Join(xdg.CacheHome, "fuseless-e2e")
-	if os.Geteuid() == 0 {
-		r.cache = "/var/cache/fuseless-e2e" // the user must be able to read it
-	}
-	if err := os.MkdirAll(r.cache, 0o755); err != nil {
-		return err
-	}
-	if err := os.Chmod(r.cache, 0o755); err != nil { // whatever the umask is
+	if r.cache, err = makeCache(); err != nil {
 		return err
 	}
 	if r.dir, err = os.MkdirTemp(r.cache, "run-"); err != nil {
@@ -61,6 +57,47 @@ func (r *run) makeFolders(ctx context.Context) (err error) {
 	return r.user.own(r.mem)
 }
 
+// Prepare makes what every run needs and keeps, as Run itself would: the guest
+// image and limactl. It lets others go first.
+func Prepare(ctx context.Context, out io.Writer) error {
+	cache, err := makeCache()
+	if err != nil {
+		return err
+	}
+	src, err := guestbin.Source()
+	if err != nil {
+		return err
+	}
+	// Linux has a nice value for each thread, and gives it to what the thread
+	// starts (setpriority(2), notes). It is never unlocked, so it ends with us.
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 19)
+		_, err := guestimage.Build(ctx, imageCache(cache), out)
+		if err == nil {
+			_, err = lima.Build(ctx, src, limaCache(cache))
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+func imageCache(cache string) string { return filepath.Join(cache, "image") }
+func limaCache(cache string) string  { return filepath.Join(cache, "lima") }
+
+// makeCache makes the folder that is kept from run to run.
+func makeCache() (string, error) {
+	cache := filepath.Join(xdg.CacheHome, "fuseless-e2e")
+	if os.Geteuid() == 0 {
+		cache = "/var/cache/fuseless-e2e" // the user must be able to read it
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", err
+	}
+	return cache, os.Chmod(cache, 0o755) // whatever the umask is
+}
+
 // build makes what the run needs. The image is waited for while Go compiles.
 func (r *run) build(ctx context.Context) error {
 	src, err := guestbin.Source()
@@ -73,7 +110,7 @@ func (r *run) build(ctx context.Context) error {
 	made := make(chan error, 1)
 	go func() {
 		var err error
-		r.image, err = guestimage.Build(ctx, filepath.Join(r.cache, "image"), r.out)
+		r.image, err = guestimage.Build(ctx, imageCache(r.cache), r.out)
 		if err == nil {
 			r.say("guest image: ready after %.1f s", time.Since(begin).Seconds())
 		}
@@ -90,7 +127,7 @@ func (r *run) build(ctx context.Context) error {
 
 func (r *run) compile(ctx context.Context, src string) (err error) {
 	begin := time.Now()
-	if r.tool, err = lima.Build(ctx, src, filepath.Join(r.cache, "lima")); err != nil {
+	if r.tool, err = lima.Build(ctx, src, limaCache(r.cache)); err != nil {
 		return err
 	}
 	r.say("limactl %s: ready after %.1f s", r.tool.Version, time.Since(begin).Seconds())

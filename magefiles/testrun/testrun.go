@@ -23,20 +23,34 @@ import (
 	"fuseless/magefiles/prereq"
 )
 
-// Run runs everything in the checkout and writes the report to out. Where CI
-// is set in the environment, a test of testdata/must-run.txt that skips, or is
-// not there, is a failure.
-func Run(ctx context.Context, out io.Writer) error {
+// Options are what a run can be told.
+type Options struct {
+	Out io.Writer // for the report
+
+	// What comes next, if anything: what it needs is installed at once, as
+	// apt-get does not run twice at a time, and Beside is done while the tests
+	// run, which mostly wait. Its error is only said: what comes next meets it, too.
+	Needs  []prereq.Need
+	Beside func(ctx context.Context, out io.Writer) error
+}
+
+// Run runs everything in the checkout and writes the report. Where CI is set in
+// the environment, a test of testdata/must-run.txt that skips, or is not there,
+// is a failure.
+func Run(ctx context.Context, o Options) error {
+	out := o.Out
 	src, err := guestbin.Source()
 	if err != nil {
 		return err
 	}
-	if err := prereq.Ensure(ctx, append(prereq.LocalGuest(), prereq.Tests()...), out); err != nil {
+	needs := append(prereq.LocalGuest(), prereq.Tests()...)
+	if err := prereq.Ensure(ctx, append(needs, o.Needs...), out); err != nil {
 		return err
 	}
 	if err := platforms(ctx, src, out); err != nil {
 		return err
 	}
+	defer o.beside(ctx)()
 	r := newReport(out)
 	started := time.Now()
 	pr, pw := io.Pipe()
@@ -75,6 +89,24 @@ func Run(ctx context.Context, out io.Writer) error {
 			WithHint("see above for the reason; testdata/must-run.txt is the list")
 	}
 	return nil
+}
+
+// beside begins what is to be done beside the tests; wait waits for its end and
+// says what it said.
+func (o Options) beside(ctx context.Context) (wait func()) {
+	if o.Beside == nil {
+		return func() {}
+	}
+	var said bytes.Buffer
+	done := make(chan error, 1)
+	go func() { done <- o.Beside(ctx, &said) }()
+	return func() {
+		err := <-done
+		_, _ = o.Out.Write(said.Bytes())
+		if err != nil {
+			fmt.Fprintf(o.Out, "beside the tests: %v\n", err)
+		}
+	}
 }
 
 // event is a line of `go test -json` (cmd/test2json).
