@@ -42,12 +42,32 @@ func (s *Server) session(ctx context.Context, ch ssh.Channel, requests <-chan *s
 		work.Go(func() {
 			// Exit status last, after all output (RFC 4254, 6.10, leaves the
 			// order open, but rsync's data must not be cut).
-			status := serve(ctx, ch)
-			_ = ch.CloseWrite()
+			out := &ordered{Channel: ch}
+			status := serve(ctx, out)
+			_ = out.CloseWrite()
 			_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{status}))
 			_ = ch.Close()
 		})
 	}
+}
+
+// ordered is a channel whose CloseWrite waits for a Write that is under way: the
+// SFTP server's own goroutine may still write when Serve has returned.
+type ordered struct {
+	ssh.Channel
+	mu sync.Mutex
+}
+
+func (o *ordered) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.Channel.Write(b)
+}
+
+func (o *ordered) CloseWrite() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.Channel.CloseWrite()
 }
 
 // request is what r asks for, and the function that does it; nil if there is
