@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -37,7 +38,8 @@ func (r result) String() string {
 // command is a call of the task binary, in a session of its own: it has no
 // terminal.
 func (l *lab) command(ctx context.Context, args ...string) *exec.Cmd {
-	c := exec.CommandContext(ctx, fuseless, args...)
+	argv := slices.Concat(l.before, []string{fuseless}, args)
+	c := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	c.Dir = l.dir
 	for _, kv := range os.Environ() {
 		k, _, _ := strings.Cut(kv, "=")

@@ -13,7 +13,8 @@ import (
 )
 
 // TestSourceFaults: a source that is not what it was deletes nothing on the
-// remote, and once it is mended the next run is right.
+// remote, and once it is mended the next run is right. TestFailures has those
+// that a backup refuses before it sends anything.
 func TestSourceFaults(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -29,23 +30,6 @@ func TestSourceFaults(t *testing.T) {
 		{"replaced by an empty folder", false, func(l *lab) {
 			aside(l, func(string) bool { return true })
 		}, back, proto.Consent, "were kept in"},
-		{"vanished", false, func(l *lab) {
-			must(l.t, os.Rename(l.source, l.path("aside")))
-		}, func(l *lab) {
-			must(l.t, os.Rename(l.path("aside"), l.source))
-		}, proto.Source, "cannot read the source"},
-		{"a file in its place", false, func(l *lab) {
-			must(l.t, os.Rename(l.source, l.path("aside")))
-			must(l.t, os.WriteFile(l.source, nil, 0o600))
-		}, func(l *lab) {
-			must(l.t, os.Remove(l.source))
-			must(l.t, os.Rename(l.path("aside"), l.source))
-		}, proto.Source, "is not a folder"},
-		{"unreadable", true, func(l *lab) {
-			must(l.t, os.Chmod(l.source, 0))
-		}, func(l *lab) {
-			must(l.t, os.Chmod(l.source, 0o700))
-		}, proto.Source, "cannot read"},
 		{"a folder unreadable", true, func(l *lab) {
 			must(l.t, os.Chmod(filepath.Join(l.source, "folder 1"), 0))
 			l.remove("folder 2/file 2")

@@ -120,12 +120,13 @@ func TestForeignDestination(t *testing.T) {
 	}
 }
 
-// TestWrongPassphrase: 12, and nothing stays mounted.
+// TestWrongPassphrase: 12, and nothing stays mounted. The other targets are in
+// TestFailures.
 func TestWrongPassphrase(t *testing.T) {
 	l := newLab(t).started()
 	before := l.onRemote()
 	must(t, os.WriteFile(l.passFile(), []byte("wrong\n"), 0o600))
-	for _, args := range [][]string{{"backup"}, {"remoteMount"}, {"open"}, {"restore", "-to=" + filepath.Join(l.dir, "no")}} {
+	for _, args := range [][]string{{"open"}, {"restore", "-to=" + filepath.Join(l.dir, "no")}} {
 		l.refused(proto.Passphrase, args, "the passphrase is wrong")
 		if points, err := mounts.Below(l.mem); err != nil || len(points) > 0 {
 			t.Errorf("%v leaves %v mounted (%v)", args, points, err)

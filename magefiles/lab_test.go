@@ -47,6 +47,10 @@ type lab struct {
 	alias   string
 	exclude []string
 	env     []string // added to every call
+	mounts  []string // that the test itself made, and stop unmounts
+	before  []string // what runs the task binary; nothing: it is run itself
+
+	round int // how often signals_test.go changed the source
 
 	as  *syscall.Credential // run as this user
 	own map[string]bool     // what the test itself put into dir

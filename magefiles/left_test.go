@@ -65,6 +65,9 @@ func (l *lab) left() (left []string) {
 	must(l.t, err)
 	for line := range strings.Lines(string(table)) {
 		f := strings.Fields(line)
+		if slices.Contains(l.mounts, f[4]) {
+			continue
+		}
 		if strings.HasPrefix(f[4], l.dir+"/") || strings.HasPrefix(f[4], l.mem+"/") {
 			add("mount %s", strings.TrimSpace(line))
 		}

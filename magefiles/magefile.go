@@ -9,11 +9,9 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/magefile/mage/mg"
 
@@ -22,6 +20,7 @@ import (
 	"fuseless/magefiles/chain"
 	"fuseless/magefiles/demo"
 	"fuseless/magefiles/e2e"
+	"fuseless/magefiles/interrupt"
 	"fuseless/magefiles/release"
 	"fuseless/magefiles/testrun"
 )
@@ -46,12 +45,8 @@ func with(ctx context.Context, f func(context.Context, *chain.Chain) error) erro
 }
 
 func run(ctx context.Context, f func(context.Context) error) error {
-	// Instead of mage's handler, which ends the process five seconds later,
-	// cleaned up or not. A second signal does end it.
-	signal.Reset(os.Interrupt)
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := interrupt.Context(ctx)
 	defer stop()
-	context.AfterFunc(ctx, stop)
 	err := f(ctx)
 	if err != nil && ctx.Err() != nil && proto.CodeOf(err) == proto.Internal {
 		err = proto.Errorf(proto.Interrupted, "interrupted").WithHint("run it again: it goes on where it was")
@@ -81,6 +76,16 @@ func Init(ctx context.Context) error {
 	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.Init(ctx) })
 }
 
+// Passwd changes a vault's passphrase, in the source, the vault and the keyring.
+func Passwd(ctx context.Context) error {
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.Passwd(ctx) })
+}
+
+// Recover sets a new passphrase with the master key, when the passphrase or the key file is lost.
+func Recover(ctx context.Context) error {
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.Recover(ctx) })
+}
+
 // Backup sends what changed in the source to the vault; deletions go to a dated trash.
 func Backup(ctx context.Context,
 	dryRun *bool, // say what would be done, and change nothing
@@ -96,9 +101,28 @@ func Backup(ctx context.Context,
 func Restore(ctx context.Context,
 	to *string, // folder to restore into; default: the source, if it is empty or missing
 	only *string, // restore only what matches this pattern, such as '/2024/*.jpg'
+	from *string, // restore what the backup of this date deleted or replaced; `trash` lists the dates
 ) error {
 	return with(ctx, func(ctx context.Context, c *chain.Chain) error {
-		return c.Restore(ctx, chain.RestoreOptions{To: text(to), Only: text(only)})
+		return c.Restore(ctx, chain.RestoreOptions{To: text(to), Only: text(only), From: text(from)})
+	})
+}
+
+// Trash lists what backups deleted or replaced, and when it goes.
+func Trash(ctx context.Context,
+	list *string, // print the names of the files of this date
+) error {
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.Trash(ctx, text(list)) })
+}
+
+// Verify checks the vault against the source, without changing anything.
+func Verify(ctx context.Context,
+	data *bool, // read everything in the vault, and authenticate it by decrypting it
+	full *bool, // compare contents with the source, by checksums
+	share *int, // with -data: read only this many per cent, the longest unread first
+) error {
+	return with(ctx, func(ctx context.Context, c *chain.Chain) error {
+		return c.Verify(ctx, chain.VerifyOptions{Data: is(data), Full: is(full), Share: share})
 	})
 }
 

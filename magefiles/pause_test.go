@@ -34,12 +34,13 @@ func (l *lab) pauseRsync(twice bool) *pause {
 		first = real
 	}
 	must(l.t, os.WriteFile(filepath.Join(bin, "rsync"), fmt.Appendf(nil, `#!/bin/sh
-if rm %q 2>/dev/null; then
-	%s "$@" >/dev/null 2>&1
-	echo > %q
-	read x < %q
+case "$1" in --version) exec %[5]s "$@" ;; esac
+if rm %[1]q 2>/dev/null; then
+	%[2]s "$@" >/dev/null 2>&1
+	echo > %[3]q
+	read x < %[4]q
 fi
-exec %s "$@"
+exec %[5]s "$@"
 `, armed, first, p.reached, p.on, real), 0o700))
 	l.env = append(l.env, "PATH="+bin+":"+os.Getenv("PATH"))
 	return p

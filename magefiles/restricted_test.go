@@ -29,11 +29,7 @@ func restrictedLab(t *testing.T) (l *lab, asked string) {
 		}
 	}
 	l = emptyLab(t)
-	if os.Getuid() == 0 { // its privilege separation wants this folder
-		if err := os.Mkdir("/run/sshd", 0o755); err == nil {
-			t.Cleanup(func() { os.Remove("/run/sshd") })
-		}
-	}
+	sshdFolder(t)
 	me, err := user.Current()
 	must(t, err)
 	must(t, os.Mkdir(l.path("sshd"), 0o700))
@@ -109,6 +105,16 @@ ForceCommand %s
 	l.ssh, l.alias = file("config"), "box"
 	l.configure()
 	return l, asked
+}
+
+// sshdFolder makes the folder that root's sshd wants for its privilege
+// separation. It stays: another sshd, perhaps of another package's tests, may be
+// using it.
+func sshdFolder(t *testing.T) {
+	t.Helper()
+	if os.Getuid() == 0 {
+		must(t, os.MkdirAll("/run/sshd", 0o755))
+	}
 }
 
 // eventually waits for something that nothing announces.

@@ -9,8 +9,12 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 )
+
+// users counts those that asUser made: labs may exist side by side.
+var users atomic.Int32
 
 // asUser lets the lab belong to an ordinary user, who is made for this test if
 // root runs it: root can read everything.
@@ -25,7 +29,7 @@ func (l *lab) asUser() {
 			t.Skip(p, " is missing, and root can read everything")
 		}
 	}
-	name := fmt.Sprintf("fuseless-test-%d", os.Getpid())
+	name := fmt.Sprintf("fuseless-test-%d-%d", os.Getpid(), users.Add(1))
 	if out, err := exec.Command("useradd", "--system", "--no-create-home", "--home-dir", l.home, name).CombinedOutput(); err != nil {
 		t.Skipf("useradd: %v: %s", err, out)
 	}

@@ -36,6 +36,14 @@ func ParseConfig(b []byte) (*Config, error) {
 // a vault cannot be told from gocryptfs's own files by name.
 func (c *Config) PlaintextNames() bool { return slices.Contains(c.FeatureFlags, "PlaintextNames") }
 
+// DirIV tells whether each folder has a directory IV; with -deterministic-names
+// none has.
+func (c *Config) DirIV() bool { return slices.Contains(c.FeatureFlags, "DirIV") }
+
+// LongNames tells whether a name that is too long once it is encrypted is kept
+// in a file of its own.
+func (c *Config) LongNames() bool { return slices.Contains(c.FeatureFlags, "LongNames") }
+
 // Reverse tells whether the configuration can serve a reverse mount, which
 // needs deterministic encryption (AES-SIV).
 func (c *Config) Reverse() bool { return slices.Contains(c.FeatureFlags, "AESSIV") }

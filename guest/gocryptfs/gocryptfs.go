@@ -64,7 +64,7 @@ func Installed(ctx context.Context) (Version, error) {
 // Init makes a new configuration for a reverse vault, in a temporary folder
 // below tmp, and returns its bytes.
 func Init(ctx context.Context, tmp string, pass proto.Secret) ([]byte, error) {
-	dir, err := os.MkdirTemp(tmp, "init-")
+	dir, err := os.MkdirTemp(tmp, "run-init-") // as a run's folder: the next run removes what a killed one left
 	if err != nil {
 		return nil, err
 	}
@@ -86,20 +86,17 @@ func Init(ctx context.Context, tmp string, pass proto.Secret) ([]byte, error) {
 // MasterKey decrypts the master key of a configuration, as gocryptfs-xray
 // prints it. tmp is a folder in memory.
 func MasterKey(ctx context.Context, tmp string, config []byte, pass proto.Secret) (proto.Secret, error) {
-	f, err := os.CreateTemp(tmp, "conf-")
+	dir, err := os.MkdirTemp(tmp, "run-key-") // as a run's folder, see Init
 	if err != nil {
 		return "", err
 	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(config)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
+	defer os.RemoveAll(dir)
+	name := filepath.Join(dir, ConfigName)
+	if err := os.WriteFile(name, config, 0o600); err != nil {
 		return "", err
 	}
 	out, err := proc.Output(ctx, proc.Cmd{
-		Argv:  []string{"gocryptfs-xray", "-dumpmasterkey", f.Name()},
+		Argv:  []string{"gocryptfs-xray", "-dumpmasterkey", name},
 		Stdin: bytes.NewReader(line(pass)),
 	})
 	if err != nil {
@@ -123,6 +120,9 @@ func explain(err error, what string) error {
 	code := proc.ExitCode(err)
 	if strings.Contains(stderr, "Password incorrect") {
 		code = 12 // gocryptfs-xray says 8
+	}
+	if strings.Contains(stderr, "Failed to unmarshal config file") {
+		code = 8 // gocryptfs 2.3 says 11, as for much else
 	}
 	switch code {
 	case 12, 22: // PasswordIncorrect, PasswordEmpty

@@ -29,6 +29,7 @@ type Options struct {
 	Exclude []string // reverse only: gitignore patterns
 	Socket  string   // control socket to make; empty: none
 	Log     string   // file for gocryptfs's messages
+	Config  string   // file of the configuration; empty: the one in the folder
 }
 
 // Start mounts dir at mountpoint, read-only, and returns when the kernel has
@@ -47,6 +48,9 @@ func Start(ctx context.Context, dir, mountpoint string, pass proto.Secret, o Opt
 	if o.Socket != "" {
 		_ = os.Remove(o.Socket)
 		argv = append(argv, "-ctlsock", o.Socket)
+	}
+	if o.Config != "" {
+		argv = append(argv, "-config", o.Config)
 	}
 	argv = append(argv, "--", dir, mountpoint)
 	d, err := proc.StartDaemon(proc.Cmd{Argv: argv, Secrets: secrets}, o.Log)

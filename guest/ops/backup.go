@@ -4,6 +4,7 @@ package ops
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -15,7 +16,6 @@ import (
 	"fuseless/guest/mounts"
 	"fuseless/guest/proto"
 	"fuseless/guest/rsync"
-	"fuseless/guest/store"
 )
 
 // Limits above which deletions need consent.
@@ -37,8 +37,13 @@ type backup struct {
 	passes  int    // passes of rsync that could replace something
 	fresh   bool   // the vault was made by this run
 	proof   bool   // whether vault and source belong together is to be seen from their names
+	lost    bool   // the vault has files, but no configuration that could be used
+	changed bool   // its configuration is not the one that we left there, and does not open
 	result  proto.BackupResult
 	faults  omissions
+
+	stranded []string        // of passes that broke: what may have been under way
+	named    map[string]bool // sent by a pass that broke, and counted
 }
 
 func (r *run) backup(ctx context.Context) (err error) {
@@ -70,12 +75,13 @@ func (r *run) backup(ctx context.Context) (err error) {
 		return err
 	}
 	if !b.result.Incomplete && !held && !b.result.DryRun {
-		if err := b.prune(ctx); err != nil {
+		if err := b.run.persist(ctx, pruneTries, nil, func() error { return b.prune(ctx) }); err != nil && ctx.Err() == nil {
 			// The backup itself is done; old trash can wait for the next run.
 			r.warn("the trash could not be pruned: " + err.Error())
 		}
 	}
 	b.result.NotBackedUp = append(b.faults.list(true), (<-scanned).list(false)...)
+	b.result.Breaks = b.link.breaks.Load()
 	b.result.Duration = time.Since(b.started)
 	r.event(proto.Event{Kind: proto.KindResult, Backup: &b.result})
 	switch {
@@ -187,26 +193,49 @@ func (b *backup) begin(ctx context.Context) error {
 	var look *proto.Look
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		return b.step(gctx, proto.StepConnect, func() (err error) { look, err = b.checkDestination(gctx); return err })
+		return b.step(gctx, proto.StepConnect, func() error {
+			return b.run.persist(gctx, 0, nil, func() (err error) { look, err = b.checkDestination(gctx); return err })
+		})
 	})
+	var wrong error // the passphrase, for the source: the other side may know more about it
 	g.Go(func() error {
-		return b.step(gctx, proto.StepReverse, func() error { return b.openImage(gctx) })
+		err := b.step(gctx, proto.StepReverse, func() error { return b.openImage(gctx) })
+		if proto.CodeOf(err) == proto.Passphrase {
+			wrong, err = err, nil
+		}
+		return err
 	})
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	if wrong != nil {
+		return wrong
+	}
 	if !b.proof {
 		return nil
 	}
-	if err := b.prove(look); err != nil || b.Backup.Known || b.Backup.DryRun {
+	if err := b.prove(look); err != nil {
 		return err
 	}
-	st, err := store.Open(ctx, b.Destination)
-	if err != nil {
-		return err
+	if b.lost {
+		if err := b.restoreConfig(ctx, look); err != nil {
+			return err
+		}
 	}
-	defer st.Close()
-	return b.tryTrash(st)
+	if b.changed {
+		return b.keepTheirs()
+	}
+	if b.Backup.Known || b.Backup.DryRun {
+		return nil
+	}
+	return b.persist(ctx, func() error {
+		st, err := b.connect(ctx)
+		if err != nil {
+			return err
+		}
+		defer st.Close()
+		return b.tryTrash(st)
+	})
 }
 
 // reopen replaces the image by a fresh mount.
@@ -260,14 +289,53 @@ func backupDir(d proto.Destination, name string) string {
 	return "../" + path.Base(d.Trash) + "/" + name
 }
 
-// do runs rsync on the image, and checks that the image was there all the time.
-func (b *backup) do(ctx context.Context, run rsync.Run) (*rsync.Result, error) {
+// do runs rsync on the image, and again when the link broke. begin, which may be
+// nil, is called before each run.
+func (b *backup) do(ctx context.Context, run rsync.Run, begin func()) (res *rsync.Result, err error) {
+	err = b.persist(ctx, func() error {
+		if begin != nil {
+			begin()
+		}
+		if err := b.rescue(ctx); err != nil {
+			return err
+		}
+		res, err = b.once(ctx, run)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !res.Clean() {
+		b.result.Incomplete = true
+		b.fault(res)
+	}
+	return res, nil
+}
+
+// once runs rsync on the image, and checks that the image was there all the
+// time.
+func (b *backup) once(ctx context.Context, run rsync.Run) (*rsync.Result, error) {
 	if err := b.image.Check(); err != nil {
 		return nil, err
 	}
+	sent := &flight{}
+	show := run.OnChange
+	run.OnChange = func(what, p string) {
+		b.link.moved.Add(1)
+		sent.add(what, p)
+		if show != nil {
+			show(what, p)
+		}
+	}
+	if p := run.OnProgress; p != nil {
+		run.OnProgress = func(pr proto.Progress) { b.link.moved.Add(pr.Bytes); p(pr) }
+	}
+	run.Timeout = b.link.patience(run.Checksum)
+	run.Apart = b.link.breaks.Load() > 0
 	if !run.DryRun && !b.fresh {
-		// Each pass has a folder of its own: a file that changes between two of
-		// them must not replace in the trash what the last backup had.
+		// Each pass, and each repetition of one, has a folder of its own: a file that
+		// changes between two of them must not replace in the trash what the last
+		// backup had.
 		if b.passes++; b.passes == 1 {
 			run.BackupDir = backupDir(b.Destination, b.stamp)
 		} else {
@@ -278,9 +346,8 @@ func (b *backup) do(ctx context.Context, run rsync.Run) (*rsync.Result, error) {
 	if cerr := b.image.Check(); cerr != nil && ctx.Err() == nil {
 		return nil, cerr
 	}
-	if err == nil && !res.Clean() {
-		b.result.Incomplete = true
-		b.fault(res)
+	if errors.Is(err, proto.ErrLink) && !run.DryRun {
+		b.strand(sent)
 	}
 	return res, err
 }
@@ -293,7 +360,7 @@ func (b *backup) send(ctx context.Context) (*rsync.Result, error) {
 	run.Delete, run.MaxDelete, run.Force = true, 0, true
 	run.OnProgress = func(p proto.Progress) { b.event(proto.Event{Kind: proto.KindProgress, Progress: &p}) }
 	run.OnChange = b.change
-	res, err := b.do(ctx, run)
+	res, err := b.do(ctx, run, nil)
 	if err == nil {
 		b.count(res.Stats)
 	}
@@ -318,7 +385,7 @@ func (b *backup) virtual(ctx context.Context) error {
 		run.Filters = []string{
 			"+ */", "+ /" + gocryptfs.ConfigName, "+ gocryptfs.diriv", "+ gocryptfs.longname.*.name", "- *",
 		}
-		_, err := b.do(ctx, run)
+		_, err := b.do(ctx, run, nil)
 		return err
 	})
 }
@@ -334,7 +401,7 @@ func (b *backup) dryRun(ctx context.Context) error {
 			}
 			b.change(what, enc)
 		}
-		res, err := b.do(ctx, run)
+		res, err := b.do(ctx, run, func() { b.result.Deleted, b.result.UserFiles = 0, 0 })
 		if err != nil {
 			return err
 		}

@@ -4,10 +4,15 @@ package ops
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"maps"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"fuseless/guest/gocryptfs"
 	"fuseless/guest/proto"
@@ -34,7 +39,8 @@ func (b *backup) candidates(ctx context.Context) (looked, error) {
 			l.changed[p] = true
 		}
 	}
-	_, err := b.do(ctx, run)
+	// What a broken list has seen does not count.
+	_, err := b.do(ctx, run, func() { clear(l.gone); clear(l.changed) })
 	return l, err
 }
 
@@ -111,24 +117,54 @@ func (b *backup) consented(n int64, files, left int) bool {
 	return left > 0 // a flag in a script never empties a vault
 }
 
-// toTrash moves the topmost of the confirmed paths.
+// toTrash moves the topmost of the confirmed paths. That can be repeated: what
+// has been moved is not there any more.
 func (b *backup) toTrash(ctx context.Context, confirmed map[string]bool, top []string) error {
-	st, err := store.Open(ctx, b.Destination)
-	if err != nil {
-		return err
-	}
-	defer st.Close()
 	for _, p := range slices.Sorted(maps.Keys(confirmed)) {
 		b.change("*deleting", p)
 	}
 	trash := path.Join(b.Destination.Trash, b.stamp)
-	if err := store.Move(ctx, st, b.Destination.Path, trash, top); err != nil {
+	begun := time.Now().Round(0) // by the wall clock: the other one stands still while a machine sleeps
+	err := b.persist(ctx, func() error {
+		if time.Since(begun) > silence {
+			// The link was away for a while, and the looks are old.
+			top = slices.DeleteFunc(top, func(p string) bool { return b.back(confirmed, p) })
+		}
+		st, err := b.connect(ctx)
+		if err != nil {
+			return err
+		}
+		defer st.Close()
+		return store.Move(ctx, st, b.Destination.Path, trash, top)
+	})
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, proto.ErrLink), proto.CodeOf(err) != proto.Internal && err != nil:
+		return err
+	case err != nil:
 		return proto.Errorf(proto.Remote, "cannot move deleted files to the trash: %w", err).
 			WithHint("check who may write in %s and in %s; nothing is lost", b.Destination.Label, b.Destination.Trash)
 	}
 	b.result.Deleted = int64(len(confirmed))
 	b.result.Trash = trash
 	return nil
+}
+
+// back tells whether the source has a path again that is confirmed to be gone,
+// and takes it off that list. A folder that is to become a file goes all the same.
+func (b *backup) back(confirmed map[string]bool, p string) bool {
+	fi, err := os.Lstat(filepath.Join(b.image.Path, p))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && confirmed[p+"/"] && !fi.IsDir() {
+		return false
+	}
+	for c := range confirmed {
+		if c == p || strings.HasPrefix(c, p+"/") {
+			delete(confirmed, c)
+			b.result.Doubtful++
+		}
+	}
+	return true
 }
 
 // settle is what remains after the moves, which changed the times of folders
@@ -138,7 +174,7 @@ func (b *backup) settle(ctx context.Context, again bool) error {
 		return b.step(ctx, proto.StepTransfer, func() error {
 			run := b.rsync()
 			run.DirTimes = true
-			_, err := b.do(ctx, run)
+			_, err := b.do(ctx, run, nil)
 			return err
 		})
 	}

@@ -22,19 +22,31 @@ import (
 // folder of other files, are refused. It runs before every backup, since what
 // lies there may change: a disk that is not mounted, or another vault.
 func (b *backup) checkDestination(ctx context.Context) (*proto.Look, error) {
-	st, err := store.Open(ctx, b.Destination)
+	st, err := b.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer st.Close()
-	look, err := lookAt(st, b.Destination)
+	look, err := peek(st, b.Destination)
 	if err != nil {
 		return nil, err
 	}
+	// A try that broke may have made the vault. It is ours as long as it is empty.
+	b.proof, b.fresh = false, b.fresh && look.Empty
+	b.lost, b.changed = look.Config == nil && look.Exists && !look.Empty, false
 	switch {
+	case b.lost: // the names tell whether it is the vault without its configuration
+		b.proof = true
+	case len(look.Broken) > 0:
+		if b.Backup.DryRun {
+			return nil, proto.Errorf(proto.Vault, "%s: %w", b.Destination.Label, look.Damage).
+				WithHint("a dry run does not put it back; `fuseless backup` does")
+		}
+		if err := b.replaceBroken(st); err != nil {
+			return nil, err
+		}
 	case look.Config == nil && b.Backup.Known:
-		return nil, proto.Errorf(proto.Vault, "the vault is no longer at %s", b.Destination.Label).
-			WithHint("is its disk mounted? if the vault was removed on purpose, remove %s/last.json and run it again", b.state)
+		return nil, b.noLonger()
 	case look.Config != nil && bytes.Equal(look.Config, b.Backup.Config):
 		// A key that was taken from this very vault proves nothing.
 		b.proof = !b.Backup.Known
@@ -42,9 +54,6 @@ func (b *backup) checkDestination(ctx context.Context) (*proto.Look, error) {
 		if err := b.sameKey(ctx, look.Config); err != nil {
 			return nil, err
 		}
-	case look.Exists && !look.Empty:
-		return nil, proto.Errorf(proto.Vault, "%s holds other files and no vault", b.Destination.Label).
-			WithHint("choose a destination that is empty or does not exist")
 	case b.Backup.DryRun:
 		return nil, proto.Errorf(proto.Vault, "there is no vault at %s yet", b.Destination.Label).
 			WithHint("a dry run compares with what is there; run `fuseless backup` first")
@@ -95,6 +104,9 @@ func (b *backup) makeVault(st store.FS, look *proto.Look) error {
 func (b *backup) tryTrash(st store.FS) error {
 	d := b.Destination
 	probe := ".fuseless-probe-" + b.stamp
+	for _, dir := range []string{d.Path, d.Trash} { // of a try in which the link broke
+		_ = st.Remove(path.Join(dir, probe))
+	}
 	err := st.MkdirAll(d.Trash)
 	if err == nil {
 		err = st.Create(path.Join(d.Path, probe), nil)
@@ -113,29 +125,6 @@ func (b *backup) tryTrash(st store.FS) error {
 	return nil
 }
 
-// sameKey compares master keys: the configurations of one vault differ after
-// the passphrase was changed, and nothing else in them tells vaults apart.
-func (b *backup) sameKey(ctx context.Context, remote []byte) error {
-	mine, err := gocryptfs.MasterKey(ctx, b.run.dir, b.Backup.Config, b.Passphrase)
-	if err != nil {
-		return err
-	}
-	theirs, err := gocryptfs.MasterKey(ctx, b.run.dir, remote, b.Passphrase)
-	if proto.CodeOf(err) == proto.Passphrase {
-		// Ours opens and theirs does not: `gocryptfs -passwd` was run on the
-		// source, or it is another vault. The names tell.
-		b.proof = true
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if theirs != mine {
-		return b.foreign()
-	}
-	return nil
-}
-
 func (b *backup) foreign() error {
 	return proto.Errorf(proto.Vault, "%s is the vault of another source", b.Destination.Label).
 		WithHint("give each source a destination of its own; nothing was changed")
@@ -145,9 +134,22 @@ func (b *backup) foreign() error {
 // same letters. Where source and vault both have files and none in common, it
 // is not this source's vault.
 func (b *backup) prove(look *proto.Look) error {
+	if b.lost {
+		return nil // restoreConfig asks for more
+	}
+	common, err := b.common(look)
+	if err != nil || common != 0 {
+		return err
+	}
+	return b.foreign()
+}
+
+// common is the number of names in the root that image and vault have both; -1
+// where one of the two has none.
+func (b *backup) common(look *proto.Look) (int, error) {
 	entries, err := os.ReadDir(b.image.Path)
 	if err != nil {
-		return proto.Errorf(proto.Source, "cannot read the encrypted image of the source: %w", err)
+		return 0, proto.Errorf(proto.Source, "cannot read the encrypted image of the source: %w", err)
 	}
 	mine := map[string]bool{}
 	for _, e := range entries {
@@ -155,23 +157,34 @@ func (b *backup) prove(look *proto.Look) error {
 			mine[e.Name()] = true
 		}
 	}
-	theirs := 0
+	both, theirs := 0, 0
 	for _, n := range look.Names {
-		if mine[n] {
-			return nil
-		}
-		if !gocryptfs.Virtual(n) && !strings.HasPrefix(n, ".fuseless-") {
+		switch {
+		case mine[n]:
+			both++
+		case !gocryptfs.Virtual(n) && !strings.HasPrefix(n, ".fuseless-"):
 			theirs++
 		}
 	}
-	if theirs == 0 || len(mine) == 0 {
-		return nil
+	if len(mine) == 0 || both+theirs == 0 {
+		return -1, nil
 	}
-	return b.foreign()
+	return both, nil
 }
 
-// lookAt tells what lies at the destination.
+// lookAt tells what lies at the destination. A configuration that is damaged is
+// an error; an empty file is none, as a full disk leaves one.
 func lookAt(st store.FS, d proto.Destination) (*proto.Look, error) {
+	look, err := peek(st, d)
+	if err == nil && look.Damage != nil && len(look.Broken) > 0 {
+		return nil, proto.Errorf(proto.Vault, "%s: %w", d.Label, look.Damage).
+			WithHint("a backup puts it back from the source's, and `fuseless recover` makes a new one with the master key")
+	}
+	return look, err
+}
+
+// peek is lookAt for who can mend a damaged configuration.
+func peek(st store.FS, d proto.Destination) (*proto.Look, error) {
 	fi, err := st.Lstat(d.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &proto.Look{Empty: true}, nil
@@ -188,14 +201,24 @@ func lookAt(st store.FS, d proto.Destination) (*proto.Look, error) {
 	if !fi.IsDir() {
 		return nil, proto.Errorf(proto.Vault, "%s is not a folder", d.Label).WithHint("choose another destination")
 	}
-	look.Config, err = st.ReadFile(path.Join(d.Path, gocryptfs.ConfigName), 1<<16)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, proto.Errorf(proto.Vault, "cannot read the configuration in %s: %w", d.Label, err)
-	}
-	if len(look.Config) == 0 {
-		look.Config = nil
-	} else if _, err := gocryptfs.ParseConfig(look.Config); err != nil {
-		return nil, err
+	conf := path.Join(d.Path, gocryptfs.ConfigName)
+	switch fi, err := st.Lstat(conf); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, unreadableConfig(d, err)
+	case !fi.Mode().IsRegular():
+		return nil, proto.Errorf(proto.Vault, "cannot read the configuration in %s: %s is no file", d.Label, gocryptfs.ConfigName).
+			WithHint("move it away; a backup puts the configuration back")
+	default:
+		b, err := store.ReadHead(st, conf, 1<<16) // the longest that gocryptfs makes has 600 bytes
+		if err != nil {
+			return nil, unreadableConfig(d, err)
+		}
+		if _, look.Damage = gocryptfs.ParseConfig(b); look.Damage == nil {
+			look.Config = b
+		} else {
+			look.Broken = b
+		}
 	}
 	entries, err := st.ReadDir(d.Path)
 	if err != nil {
@@ -209,6 +232,16 @@ func lookAt(st store.FS, d proto.Destination) (*proto.Look, error) {
 		}
 	}
 	return look, nil
+}
+
+// unreadableConfig is err, met with the configuration in the vault.
+func unreadableConfig(d proto.Destination, err error) error {
+	code := proto.Vault
+	if errors.Is(err, fs.ErrPermission) {
+		code = proto.Remote
+	}
+	return proto.Errorf(code, "cannot read the configuration in %s: %w", d.Label, err).
+		WithHint("check that you may enter the folder and read it there")
 }
 
 // overlap tells whether one of two folders is, or lies in, the other, with

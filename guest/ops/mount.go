@@ -112,9 +112,9 @@ func (r *run) mountRemote(ctx context.Context, mp string, keep bool) error {
 		Argv: []string{
 			"sshfs", "fuseless:" + r.Destination.Path, mp, "-f",
 			"-o", "ssh_command=" + r.dial,
-			// reconnect needs the keep-alives to notice a dead connection; the
-			// host's ssh makes them.
-			"-o", "ro,reconnect,ServerAliveInterval=15,ServerAliveCountMax=3,BatchMode=yes",
+			// reconnect needs somebody who notices a dead connection: the host's
+			// bridge does, and ends our dial.
+			"-o", "ro,reconnect,BatchMode=yes",
 		},
 		Env: []string{"FUSELESS_REMOTE=" + r.Destination.Socket},
 	}, r.log("sshfs"))
@@ -199,7 +199,10 @@ func (r *run) unmount(ctx context.Context) error {
 		return proto.Errorf(proto.Busy, "the view is being served on %s", s.Address).
 			WithHint("run `fuseless close`, which stops the server first")
 	}
-	return r.step(ctx, proto.StepUnmount, func() error { return r.takeDown(ctx, 3*time.Second) })
+	return r.step(ctx, proto.StepUnmount, func() error {
+		r.endHung()
+		return r.takeDown(ctx, 2*time.Second)
+	})
 }
 
 // takeDown unmounts the view and then the remote (the other way round is EBUSY)
@@ -232,7 +235,7 @@ func (i identity) end() {
 	for _, step := range []struct {
 		signal syscall.Signal
 		wait   time.Duration
-	}{{0, 2 * time.Second}, {syscall.SIGTERM, 2 * time.Second}, {syscall.SIGKILL, time.Second}} {
+	}{{0, time.Second}, {syscall.SIGTERM, time.Second}, {syscall.SIGKILL, time.Second}} {
 		if !i.alive() {
 			return
 		}
@@ -250,7 +253,8 @@ func (r *run) teardown(ctx context.Context) error {
 	}
 	return r.step(ctx, proto.StepUnmount, func() error {
 		r.stopServer()
-		if err := r.takeDown(ctx, 2*time.Second); err != nil {
+		r.endHung()
+		if err := r.takeDown(ctx, time.Second); err != nil {
 			return err
 		}
 		old, _ := filepath.Glob(r.file(runPrefix + "*"))

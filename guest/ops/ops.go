@@ -27,7 +27,9 @@ type run struct {
 	state string // state folder of the vault
 	dial  string // what rsync and sshfs call to reach the remote
 
-	fetchFailed bool // a restore could not fetch everything
+	fetchFailed bool     // a restore could not fetch everything
+	lost        []string // of the trash, what has no name any more, as lines for the user
+	link        link
 
 	mu   sync.Mutex
 	emit *proto.Emitter
@@ -42,7 +44,8 @@ var (
 func Run(ctx context.Context, req *proto.Request, emit *proto.Emitter) error {
 	r := &run{Request: req, emit: emit}
 	err := r.do(ctx)
-	if err != nil && ctx.Err() != nil && !isOurs(err) {
+	if err != nil && ctx.Err() != nil && (!isOurs(err) || proto.CodeOf(err) == proto.Remote) {
+		// What ends with us also looks like a connection that failed.
 		err = proto.Errorf(proto.Interrupted, "interrupted").WithHint("run it again: it goes on where it was")
 	}
 	if err != nil {
@@ -104,6 +107,12 @@ func (r *run) do(ctx context.Context) error {
 		return r.teardown(ctx)
 	case proto.OpProbe:
 		return r.probe(ctx)
+	case proto.OpPasswd:
+		return r.passwd(ctx)
+	case proto.OpVerify:
+		return r.verify(ctx)
+	case proto.OpTrash:
+		return r.trash(ctx)
 	}
 	return proto.Errorf(proto.Internal, "unknown operation %q", r.Op)
 }

@@ -3,6 +3,8 @@
 package ops
 
 import (
+	"path"
+	"regexp"
 	"strings"
 
 	"fuseless/guest/gocryptfs"
@@ -16,7 +18,7 @@ func (b *backup) change(what, enc string) {
 	if gocryptfs.Virtual(enc) {
 		return
 	}
-	if strings.HasPrefix(what, "<f") || strings.HasPrefix(what, ">f") {
+	if (strings.HasPrefix(what, "<f") || strings.HasPrefix(what, ">f")) && !b.named[enc] {
 		b.result.UserFiles++
 	}
 	if !b.Backup.Changes || what == ".d..t......" { // a folder's time: something in it changed
@@ -49,13 +51,41 @@ func (b *backup) plain(l string) (what, where string) {
 	if !ok {
 		return l, ""
 	}
-	enc := strings.TrimPrefix(quoted, b.image.Path+"/")
-	enc = strings.TrimPrefix(enc, "/")
-	p, ok := b.names.Decrypt(enc)
+	p, ok := b.names.Decrypt(b.inVault(quoted))
 	if !ok {
 		return l, ""
 	}
-	before = strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(before, "rsync: "), "[sender] "), "[generator] "), "(")
-	after = strings.TrimPrefix(strings.TrimSpace(after), ")")
-	return strings.TrimSpace(strings.TrimSpace(before) + " " + strings.TrimSpace(after)), p
+	before = strings.TrimPrefix(before, "rsync: ")
+	for _, who := range []string{"[sender] ", "[generator] "} {
+		before = strings.TrimPrefix(before, who)
+	}
+	before = strings.Replace(before, "[receiver] ", "the remote: ", 1)
+	before = strings.TrimRight(before, "( ")
+	after = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(after), ")"))
+	if !strings.HasPrefix(after, ":") && after != "" {
+		after = " " + after
+	}
+	return strings.TrimSuffix(before+after, ":"), p
+}
+
+// receiving is the end of the name that rsync's receiver gives a file until it
+// is whole: .NAME.XXXXXX (receiver.c, get_tmpname).
+var receiving = regexp.MustCompile(`\.[A-Za-z0-9]{6}$`)
+
+// inVault is the path in the vault of what a message of rsync's names: on this
+// side a path in the image, on the other a whole path, or one of a file that is
+// being received.
+func (b *backup) inVault(quoted string) string {
+	enc, ok := strings.CutPrefix(quoted, b.image.Path+"/")
+	if !ok {
+		if _, below, there := strings.Cut(quoted, "/"+strings.Trim(b.Destination.Path, "./")+"/"); there {
+			enc = below
+		}
+	}
+	enc = strings.TrimPrefix(enc, "/")
+	dir, name := path.Split(enc)
+	if hidden, ok := strings.CutPrefix(name, "."); ok && receiving.MatchString(name) {
+		enc = dir + receiving.ReplaceAllString(hidden, "")
+	}
+	return enc
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,7 +60,11 @@ func (r *run) restore(ctx context.Context) (err error) {
 		}
 		t.finish(done)
 	}()
-	cipher, staged, err := r.cipherDir(ctx, dir, to)
+	from := r.cipherDir
+	if r.Restore.From != nil {
+		from = r.trashDir
+	}
+	cipher, staged, err := from(ctx, dir, to)
 	if err != nil {
 		return err
 	}
@@ -71,14 +76,18 @@ func (r *run) restore(ctx context.Context) (err error) {
 	if err := r.checkRestoreMount(); err != nil {
 		return err
 	}
-	whole := out.Code == 0 && !r.fetchFailed && len(complaints) == 0
+	whole := out.Code == 0 && !r.fetchFailed && len(complaints) == 0 && len(r.lost) == 0
 	if r.Restore.Only != "" && out.Stats.Created == 0 && out.Kept == 0 && whole {
-		return proto.Errorf(proto.Config, "nothing in the vault matches %q", r.Restore.Only).
+		place := "vault"
+		if r.Restore.From != nil {
+			place = "trash of " + r.Restore.From.Text
+		}
+		return proto.Errorf(proto.Config, "nothing in the %s matches %q", place, r.Restore.Only).
 			WithHint("the pattern is rsync's, on paths in the backup; `fuseless open` shows them")
 	}
 	done = whole
 	if staged && whole {
-		if err := removeStaging(ctx, to+stagingSuffix); err != nil {
+		if err := removeStaging(ctx, cipher); err != nil {
 			r.warn("cannot remove the fetched encrypted files: " + err.Error())
 		}
 	}
@@ -89,7 +98,7 @@ func (r *run) restore(ctx context.Context) (err error) {
 	if whole {
 		return nil
 	}
-	for _, l := range append(out.Errors, complaints...) {
+	for _, l := range slices.Concat(r.lost, out.Errors, complaints) {
 		r.warn(l)
 	}
 	return proto.Errorf(proto.Incomplete, "the restore of %s is incomplete: some files could not be read, decrypted or written", r.Vault).
@@ -164,20 +173,22 @@ func (r *run) cipherDir(ctx context.Context, dir, to string) (cipher string, sta
 // anything large is fetched.
 func (r *run) checkPassphrase(ctx context.Context) error {
 	return r.step(ctx, proto.StepConnect, func() error {
-		st, err := store.Open(ctx, r.Destination)
-		if err != nil {
+		return r.persist(ctx, 0, nil, func() error {
+			st, err := r.connect(ctx)
+			if err != nil {
+				return err
+			}
+			defer st.Close()
+			look, err := lookAt(st, r.Destination)
+			if err != nil {
+				return err
+			}
+			if look.Config == nil {
+				return proto.Errorf(proto.Vault, "there is no vault at %s", r.Destination.Label).WithHint("check the destination")
+			}
+			_, err = gocryptfs.MasterKey(ctx, r.dir, look.Config, r.Passphrase)
 			return err
-		}
-		defer st.Close()
-		look, err := lookAt(st, r.Destination)
-		if err != nil {
-			return err
-		}
-		if look.Config == nil {
-			return proto.Errorf(proto.Vault, "there is no vault at %s", r.Destination.Label).WithHint("check the destination")
-		}
-		_, err = gocryptfs.MasterKey(ctx, r.dir, look.Config, r.Passphrase)
-		return err
+		})
 	})
 }
 
@@ -194,7 +205,7 @@ func (r *run) fits(ctx context.Context, staging, to string) (bool, error) {
 	run.DryRun = true
 	var fits bool
 	err := func() error {
-		out, err := run.Do(ctx)
+		out, err := r.persistRun(ctx, run)
 		if err != nil {
 			return err
 		}
@@ -234,7 +245,7 @@ func (r *run) fetch(ctx context.Context, staging string) error {
 	run := r.fetchRun(staging)
 	run.Delete, run.MaxDelete = true, -1 // what an earlier try left, of an earlier state of the vault
 	run.OnProgress = func(p proto.Progress) { r.event(proto.Event{Kind: proto.KindProgress, Progress: &p}) }
-	out, err := run.Do(ctx)
+	out, err := r.persistRun(ctx, run)
 	if err == nil && out.Code != 0 {
 		// What could be fetched is decrypted all the same.
 		r.fetchFailed = true

@@ -137,6 +137,9 @@ func (r *run) unserve(ctx context.Context) error {
 
 func (r *run) stopServer() {
 	if s, ok := r.server(); ok {
+		// Not even SIGKILL ends a request that a mount has taken and does not
+		// answer: the mount has to end first. `remoteMount` makes it again.
+		r.endHung()
 		_ = syscall.Kill(s.Pid, syscall.SIGTERM)
 		s.end()
 	}

@@ -34,6 +34,7 @@ const (
 	OpSession  Op = "session"  // the running server's address and secret
 	OpTeardown Op = "teardown" // everything of this vault off, whatever state it is in
 	OpProbe    Op = "probe"    // what doctor wants to know of the guest
+	OpTrash    Op = "trash"    // what lies in the trash
 )
 
 // Request is what the host asks for. Secrets are fields of it, so that they
@@ -54,6 +55,9 @@ type Request struct {
 	Backup  BackupOptions  `json:"backup"`
 	Restore RestoreOptions `json:"restore"`
 	Probe   ProbeOptions   `json:"probe,omitzero"`
+	Verify  VerifyOptions  `json:"verify,omitzero"`
+	Key     KeyOptions     `json:"key,omitzero"`
+	Trash   TrashOptions   `json:"trash,omitzero"`
 }
 
 // Destination is where the vault lies.
@@ -85,6 +89,8 @@ type BackupOptions struct {
 type RestoreOptions struct {
 	To   string `json:"to"`   // folder to restore into
 	Only string `json:"only"` // gitignore-like pattern on plaintext paths; empty: everything
+
+	From *TrashPick `json:"from,omitempty"` // read this entry of the trash instead of the vault
 
 	Mount string `json:"mount,omitempty"` // a mount point of the VM that To lies below: without its mount, To is a folder of the VM
 }
@@ -167,7 +173,8 @@ const (
 // Steps lists every step, for tests that stop a run at each of them.
 var Steps = []Step{
 	StepRepair, StepConnect, StepReverse, StepTransfer, StepVirtual, StepCandidates, StepSecondLook, StepDelete,
-	StepPrune, StepRemote, StepView, StepFetch, StepDecrypt, StepServe, StepUnserve, StepUnmount, StepInit,
+	StepPrune, StepRemote, StepView, StepFetch, StepDecrypt, StepServe, StepUnserve, StepUnmount, StepInit, StepKey, StepInstall,
+	StepCompare, StepRead,
 }
 
 // Event is one line of the guest's standard output.
@@ -186,6 +193,10 @@ type Event struct {
 	Session  *Session       `json:"session,omitempty"`
 	Look     *Look          `json:"look,omitempty"`
 	Probe    *ProbeResult   `json:"probe,omitempty"`
+	Verify   *VerifyResult  `json:"verify,omitempty"`
+	Damage   *Damage        `json:"damage,omitempty"`
+	Key      *KeyResult     `json:"key,omitempty"`
+	Trash    *TrashResult   `json:"trash,omitempty"`
 
 	Code Code   `json:"code,omitempty"` // of an error
 	Hint string `json:"hint,omitempty"` // of an error
@@ -219,6 +230,7 @@ type BackupResult struct {
 	Bytes       int64         `json:"bytes"`             // total size
 	Literal     int64         `json:"literal"`           // file data sent as such
 	Sent        int64         `json:"sent"`              // all bytes sent
+	Breaks      int64         `json:"breaks,omitempty"`  // how often the link broke; of what was sent before, only UserFiles tells
 	Duration    time.Duration `json:"durationNs"`
 	Trash       string        `json:"trash,omitempty"`
 	DryRun      bool          `json:"dryRun,omitempty"`
@@ -278,9 +290,11 @@ type Session struct {
 type Look struct {
 	Exists bool   `json:"exists"`           // the folder exists
 	Empty  bool   `json:"empty"`            // and holds nothing
-	Config []byte `json:"config,omitempty"` // its gocryptfs.conf
+	Config []byte `json:"config,omitempty"` // its gocryptfs.conf; empty if there is none, or none that could be used
 
-	Names []string `json:"-"` // what is in it; for the guest alone
+	Names  []string `json:"-"` // what is in it; for the guest alone
+	Damage error    `json:"-"` // what is wrong with its gocryptfs.conf, if there is one; for the guest alone
+	Broken []byte   `json:"-"` // and that file
 }
 
 // Emitter writes events. It is not safe for concurrent use by itself.

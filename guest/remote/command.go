@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
+	"strings"
 
 	"fuseless/guest/proto"
 )
@@ -13,6 +15,10 @@ import (
 // SocketVariable names the environment variable with the path of the bridge's
 // socket.
 const SocketVariable = "FUSELESS_REMOTE"
+
+// ApartVariable names an environment variable which, if it is not empty, makes
+// the remote's rsync complete a partial file in a copy and not in its place.
+const ApartVariable = "FUSELESS_APART"
 
 // Command is `fuseless-guest dial`: sshfs's ssh_command and rsync's -e. args
 // are those of ssh, as these two pass them; options and destination in them
@@ -24,6 +30,9 @@ func Command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	if err != nil {
 		fmt.Fprintf(stderr, "fuseless: %v\n", err)
 		return ExitLost
+	}
+	if os.Getenv(ApartVariable) != "" {
+		req.Args = apart(req.Args)
 	}
 	socket := os.Getenv(SocketVariable)
 	if socket == "" {
@@ -83,4 +92,19 @@ func parseSSH(args []string) (Request, error) {
 		}
 	}
 	return Request{}, proto.Errorf(proto.Internal, "only the sftp subsystem and rsync --server can be asked for, not %q", args)
+}
+
+// capabilities is what rsync's client can, at the end of its short options. I
+// is to complete a partial file in its place (rsync's compat.c); the server does
+// what it is told of, and tells the client.
+var capabilities = regexp.MustCompile(`^(-[A-Za-z]*e[0-9]*\.)([A-Za-z]*)$`)
+
+func apart(args []string) []string {
+	args = slices.Clone(args)
+	for i, a := range args {
+		if m := capabilities.FindStringSubmatch(a); m != nil {
+			args[i] = m[1] + strings.ReplaceAll(m[2], "I", "")
+		}
+	}
+	return args
 }

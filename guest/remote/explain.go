@@ -16,6 +16,9 @@ var messages = []struct {
 	text string
 	hint string
 }{
+	{[]string{"the way to the remote is not open"}, proto.Remote, // not what ssh says: see Dial
+		"the host's part of fuseless has ended",
+		"run it again from the host"},
 	{[]string{"remote host identification has changed", "host key for", "revoked host key"}, proto.Remote,
 		"the remote's host key is not the one that is known",
 		"either the server was set up anew or someone is in between; compare the fingerprint with the one its operator publishes, then remove the old key with `ssh-keygen -R`"},
@@ -58,7 +61,10 @@ var messages = []struct {
 	{[]string{"read-only file system"}, proto.Remote,
 		"the remote's file system is read-only",
 		"a disk with errors is often remounted so; ask the remote's operator"},
-	{[]string{"administratively prohibited", "this account is currently not available", "this service allows sftp connections only"}, proto.Remote,
+	{[]string{"the host refuses the rsync argument"}, proto.Internal,
+		"the host refuses what rsync asks for",
+		"this is a fault of fuseless; report the line above"},
+	{[]string{"administratively prohibited", "exec request failed", "shell request failed", "this account is currently not available", "this service allows sftp connections only"}, proto.Remote,
 		"the remote does not permit what is needed",
 		"the account must be allowed sftp and `rsync --server`"},
 	{[]string{"rsync: command not found", "rsync: not found", "rsync: no such file", "unknown command: rsync", "rsync: command not allowed"}, proto.Remote,
@@ -76,6 +82,8 @@ var messages = []struct {
 //
 // A status that belongs to the remote command, as rsync's 23, is explained
 // only if its cause is known: see Exit.
+//
+// The error wraps proto.ErrLink if the link is to blame.
 func Explain(stderr string, exit int, target, command string) *proto.Error {
 	if exit == 0 {
 		return nil
@@ -84,7 +92,7 @@ func Explain(stderr string, exit int, target, command string) *proto.Error {
 	for _, m := range messages {
 		for _, s := range m.any {
 			if strings.Contains(low, s) {
-				return explained(m.code, m.text, m.hint, stderr, target, command)
+				return linked(m.text, explained(m.code, m.text, m.hint, stderr, target, command))
 			}
 		}
 	}
@@ -92,20 +100,34 @@ func Explain(stderr string, exit int, target, command string) *proto.Error {
 	case 126, 127: // POSIX sh: cannot be executed, not found
 		return explained(proto.Remote, "the remote cannot run what is needed", "rsync must be installed there, and sftp be permitted", stderr, target, command)
 	case ExitLost:
-		return explained(proto.Remote, "the connection to the remote failed", "`@` must work without a question", stderr, target, command)
+		return explained(proto.Remote, "the connection to the remote failed", "`@` must work without a question", stderr, target, command).Linked()
 	}
 	return nil
 }
 
 func explained(code proto.Code, text, hint, stderr, target, command string) *proto.Error {
 	text += " (" + target + ")"
-	if l := lastLine(stderr); l != "" {
+	if l := reason(stderr); l != "" {
 		text += ": " + l
 	}
 	if command == "" {
 		command = "ssh " + target
 	}
 	return proto.Errorf(code, "%s", text).WithHint("%s", strings.ReplaceAll(hint, "@", command))
+}
+
+// HostKeyLine begins the line by which the bridge adds what it knows of a host
+// key that ssh refused.
+const HostKeyLine = "host key:"
+
+// reason is the line of s that says most.
+func reason(s string) string {
+	for line := range strings.Lines(s) {
+		if l, ok := strings.CutPrefix(line, HostKeyLine); ok {
+			return strings.ToValidUTF8(strings.TrimSpace(l), "?")
+		}
+	}
+	return lastLine(s)
 }
 
 // lastLine is the last line of s that says something, at most 200 bytes. ssh

@@ -4,7 +4,10 @@ package rsync
 import (
 	"context"
 	"errors"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"fuseless/guest/proc"
 	"fuseless/guest/proto"
@@ -39,6 +42,16 @@ type Run struct {
 
 	DirTimes bool // only set the times of folders that exist on both sides
 
+	// Compare leaves out what a comparison of names, sizes, times and targets does
+	// not look at: owners, permissions, times of folders.
+	Compare bool
+
+	Timeout time.Duration // without a sign of life the run ends after this time; 0: Patience
+
+	// Apart makes the other side complete partial files in copies: an rsync of
+	// before may still write into them.
+	Apart bool
+
 	// Explain turns what ssh said into an error; nil for a local run.
 	Explain func(stderr string, exit int) *proto.Error
 
@@ -48,14 +61,27 @@ type Run struct {
 
 // Exit codes of rsync that are handled (rsync(1)).
 const (
+	exitSelect     = 3  // a folder at one of the ends cannot be entered
 	exitFile       = 11 // error in file I/O
 	ExitPartial    = 23 // some files could not be transferred
 	ExitVanished   = 24 // some files vanished before they could be transferred
 	ExitMaxDelete  = 25 // --max-delete stopped deletions
+	exitSocket     = 10
 	exitProtocol   = 12
+	exitSignal     = 20 // the other side was told to end, as when it shuts down
 	exitTimeout    = 30
+	exitDaemon     = 35 // a timeout, too
 	exitConnection = 255
 )
+
+// What a broken run looked like, beside proto.ErrLink.
+var (
+	ErrSilent = errors.New("no sign of life")              // Timeout passed
+	ErrEnded  = errors.New("the other side's rsync ended") // and ssh has nothing to say about it
+)
+
+// Patience is how long a run waits for a sign of life, unless it says otherwise.
+const Patience = 300 * time.Second
 
 // Result is what a run did.
 type Result struct {
@@ -82,9 +108,12 @@ type Result struct {
 //	--timeout                a dead link ends the run
 func (r Run) Argv() []string {
 	argv := []string{
-		"rsync", "--archive", "--no-specials", "--no-devices", "--numeric-ids", r.window(),
-		"--partial-dir=" + PartialDir, "--timeout=300",
+		"rsync", "--archive", "--numeric-ids", r.window(),
+		"--partial-dir=" + PartialDir, "--timeout=" + strconv.Itoa(int(r.patience().Seconds())),
 		"--itemize-changes", "--stats", "--no-human-readable", "--outbuf=L",
+	}
+	if !r.Compare { // a comparison is to see them
+		argv = append(argv, "--no-specials", "--no-devices")
 	}
 	info := "--info=progress2"
 	if r.Existing {
@@ -115,6 +144,9 @@ func (r Run) Argv() []string {
 			argv = append(argv, o.flag)
 		}
 	}
+	if r.Compare {
+		argv = append(argv, "--no-perms", "--no-owner", "--no-group", "--omit-dir-times")
+	}
 	if r.DirTimes {
 		argv = append(argv, "--existing", "--filter=+ */", "--filter=- *")
 	}
@@ -122,6 +154,13 @@ func (r Run) Argv() []string {
 		argv = append(argv, "--filter="+f)
 	}
 	return append(argv, "--", r.Source, r.Target)
+}
+
+func (r Run) patience() time.Duration {
+	if r.Timeout == 0 {
+		return Patience
+	}
+	return r.Timeout
 }
 
 func (r Run) window() string {
@@ -132,13 +171,17 @@ func (r Run) window() string {
 }
 
 // Do runs rsync. The codes 23, 24 and 25 are no error here: they are in the
-// result, and the caller decides. Every other failure is an error.
+// result, and the caller decides. Every other failure is an error; one that is
+// the link's wraps proto.ErrLink.
 func (r Run) Do(ctx context.Context) (*Result, error) {
 	res := &Result{}
 	p := &parser{run: &r, stats: &res.Stats, kept: &res.Kept}
 	var env []string
 	if r.Socket != "" {
 		env = append(env, "FUSELESS_REMOTE="+r.Socket)
+	}
+	if r.Apart {
+		env = append(env, "FUSELESS_APART=1")
 	}
 	var stderr messages
 	err := proc.Run(ctx, proc.Cmd{Argv: r.Argv(), Env: env, Stdout: p, Stderr: &stderr})
@@ -181,23 +224,55 @@ func (r Run) full(res *Result) error {
 }
 
 func (r Run) explain(res *Result) error {
+	if (res.Code == exitTimeout || res.Code == exitDaemon) && r.Socket != "" {
+		e := proto.Errorf(proto.Remote, "the remote did not answer for %.0f s", r.patience().Seconds()).
+			WithHint("run it again when the connection is back; what has arrived is not sent again")
+		e.Err = errors.Join(proto.ErrLink, ErrSilent)
+		return e
+	}
+	if i := slices.IndexFunc(res.Errors, func(l string) bool { return strings.Contains(l, "write failed on ") }); i >= 0 {
+		// The receiver gave up, and the pipe to it broke for that.
+		return proto.Errorf(proto.Mount, "rsync could not write: %s", res.Errors[i]).
+			WithHint("check that the folder is there and may be written, and that its disk takes files of this size")
+	}
 	if r.Explain != nil {
-		if e := r.Explain(strings.Join(res.Errors, "\n"), res.Code); e != nil {
+		if e := r.Explain(strings.Join(slices.DeleteFunc(slices.Clone(res.Errors), pipeEnded), "\n"), res.Code); e != nil {
+			if errors.Is(e, proto.ErrLink) && slices.ContainsFunc(res.Errors, func(l string) bool { return strings.Contains(l, "(0 bytes received so far)") }) {
+				// The remote's rsync never said a word. That is no reason to go on for ever.
+				e.Err = errors.Join(proto.ErrLink, ErrEnded)
+			}
 			return e
 		}
 	}
 	say := strings.Join(res.Errors, "; ")
 	switch res.Code {
-	case exitTimeout:
-		return proto.Errorf(proto.Remote, "the remote did not answer for 300 s").
-			WithHint("run it again when the connection is back; what has arrived is not sent again")
-	case exitConnection, exitProtocol, 10, 127:
-		return proto.Errorf(proto.Remote, "the connection to the remote failed: %s", say).
+	case exitConnection, exitProtocol, exitSocket, exitSignal, 127:
+		e := proto.Errorf(proto.Remote, "the connection to the remote failed: %s", say).
 			WithHint("check that ssh reaches it and that it has rsync; what has arrived is not sent again")
+		if r.Socket != "" && res.Code != 127 && !strings.Contains(say, "(0 bytes received so far)") {
+			e.Err = errors.Join(proto.ErrLink, ErrEnded)
+			return e
+		}
+		// A remote whose rsync said nothing at all, while ssh found nothing wrong,
+		// has none that works.
+		return e
+	case exitSelect:
+		code, where := proto.Mount, "this side"
+		if r.Socket != "" {
+			code, where = proto.Remote, "the remote"
+		}
+		return proto.Errorf(code, "rsync cannot use a folder of %s: %s", where, say).WithHint("check that it is there, and who may enter and write it")
 	case exitFile:
 		return proto.Errorf(proto.Mount, "rsync could not write: %s", say).WithHint("check that the folder is there and may be written")
 	}
-	return proto.Errorf(proto.Internal, "rsync failed with code %d: %s", res.Code, say)
+	return proto.Errorf(proto.Internal, "rsync failed with code %d: %s", res.Code, say).WithHint("run it again; nothing was deleted")
+}
+
+// pipeEnded tells lines by which rsync says no more than that the program behind
+// its pipe has ended; whether the link broke is ssh's to say.
+func pipeEnded(line string) bool {
+	return strings.HasPrefix(line, "rsync: ") &&
+		(strings.Contains(line, "Broken pipe (") || strings.Contains(line, "Connection reset by peer ("))
 }
 
 // Clean tells whether everything was transferred but for what --max-delete=0

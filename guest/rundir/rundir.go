@@ -128,8 +128,20 @@ func MakeStateDir(instance, vault string) (string, error) {
 		return "", err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", proto.Errorf(proto.NoSpace, "cannot make the state folder: %w", err).
-			WithHint("check that %s is yours and that its disk is not full", filepath.Dir(filepath.Dir(dir)))
+		return "", StateError(dir, "cannot make the state folder", err)
 	}
 	return dir, nil
+}
+
+// StateError is err, met with something in the state folder dir, with its code:
+// Config if it may not be written, NoSpace if its disk is full, else Internal.
+func StateError(dir, what string, err error) *proto.Error {
+	switch {
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return proto.Errorf(proto.Config, "%s: %w", what, err).
+			WithHint("%s must be yours; or set XDG_STATE_HOME to a folder that is", dir)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return proto.Errorf(proto.NoSpace, "%s: %w", what, err).WithHint("make room on the disk of %s", dir)
+	}
+	return proto.Errorf(proto.Internal, "%s: %w", what, err).WithHint("look at %s", dir)
 }

@@ -83,10 +83,10 @@ func Free(f FS, name string) (bytes int64, known bool) {
 	}
 	switch s := f.(type) {
 	case *sftpFS:
-		if _, ok := s.c.HasExtension(statvfs); !ok {
+		if _, ok := s.s.HasExtension(statvfs); !ok {
 			return 0, false
 		}
-		st, err := s.c.StatVFS(name)
+		st, err := s.s.StatVFS(name)
 		if err != nil || st.Blocks == 0 { // some network file systems answer with zeros
 			return 0, false
 		}

@@ -2,64 +2,86 @@ package store
 
 import (
 	"errors"
-	"io"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
+	"strings"
 
-	"github.com/pkg/sftp"
+	"fuseless/guest/remote"
 )
 
-// sftpFS is the remote.
-type sftpFS struct {
-	c      *sftp.Client
-	closer io.Closer
+// sftpFS is the remote. Its errors wrap proto.ErrLink where the link broke.
+type sftpFS struct{ s *remote.Session }
+
+func (f *sftpFS) Lstat(n string) (fi fs.FileInfo, err error) {
+	err = f.s.Do(func() error { fi, err = f.s.Lstat(n); return err })
+	return fi, err
 }
 
-func (f *sftpFS) Lstat(n string) (fs.FileInfo, error)     { return f.c.Lstat(n) }
-func (f *sftpFS) ReadDir(n string) ([]fs.FileInfo, error) { return f.c.ReadDir(n) }
-
-func (f *sftpFS) ReadFile(n string, max int64) ([]byte, error) {
-	r, err := f.c.Open(n)
-	if err != nil {
-		return nil, err
+func (f *sftpFS) ReadDir(n string) (l []fs.FileInfo, err error) {
+	err = f.s.Do(func() error { l, err = f.s.ReadDir(n); return err })
+	for _, fi := range l {
+		// What a hostile server names must not lead out of the folder.
+		if name := fi.Name(); err == nil && (!filepath.IsLocal(name) || name == "." || strings.ContainsAny(name, "/\x00")) {
+			return nil, &fs.PathError{Op: "list", Path: n, Err: fmt.Errorf("the remote names a file %q", name)}
+		}
 	}
-	defer r.Close()
-	return readAll(r, n, max)
+	return l, err
+}
+
+func (f *sftpFS) ReadFile(n string, max int64) (b []byte, err error) {
+	err = f.s.Do(func() error {
+		r, err := f.s.Open(n)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		b, err = readAll(r, n, max)
+		return err
+	})
+	return b, err
 }
 
 func (f *sftpFS) Create(n string, data []byte) error {
-	w, err := f.c.OpenFile(n, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(data)
-	if err == nil {
-		err = w.Chmod(0o600)
-	}
-	return errors.Join(err, w.Close())
+	return f.s.Do(func() error {
+		w, err := f.s.OpenFile(n, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(data)
+		if err == nil {
+			err = w.Chmod(0o600)
+		}
+		return errors.Join(err, w.Close())
+	})
 }
 
 func (f *sftpFS) MkdirAll(n string) error {
+	return f.s.Do(func() error { return f.mkdirAll(n) })
+}
+
+func (f *sftpFS) mkdirAll(n string) error {
 	if n == "." || n == "/" || n == "" {
 		return nil
 	}
-	if fi, err := f.c.Stat(n); err == nil {
+	if fi, err := f.s.Stat(n); err == nil {
 		if !fi.IsDir() {
 			return &os.PathError{Op: "mkdir", Path: n, Err: errors.New("is not a folder")}
 		}
 		return nil
 	}
-	if err := f.MkdirAll(path.Dir(n)); err != nil {
+	if err := f.mkdirAll(path.Dir(n)); err != nil {
 		return err
 	}
-	err := f.c.Mkdir(n)
+	err := f.s.Mkdir(n)
 	if err == nil {
-		return f.c.Chmod(n, 0o700)
+		return f.s.Chmod(n, 0o700)
 	}
 	// SFTP version 3 has no status for "exists": look whether somebody else,
 	// such as a parallel Move, was faster.
-	if fi, serr := f.c.Stat(n); serr == nil && fi.IsDir() {
+	if fi, serr := f.s.Stat(n); serr == nil && fi.IsDir() {
 		return nil
 	}
 	return &os.PathError{Op: "mkdir", Path: n, Err: err}
@@ -67,16 +89,20 @@ func (f *sftpFS) MkdirAll(n string) error {
 
 // Rename is SSH_FXP_RENAME, which fails if the target exists (SFTP version 3,
 // draft-ietf-secsh-filexfer-02 section 6.5).
-func (f *sftpFS) Rename(from, to string) error { return f.c.Rename(from, to) }
+func (f *sftpFS) Rename(from, to string) error {
+	return f.s.Do(func() error { return f.s.Rename(from, to) })
+}
 
-func (f *sftpFS) Chmod(n string, mode fs.FileMode) error { return f.c.Chmod(n, mode) }
+func (f *sftpFS) Chmod(n string, mode fs.FileMode) error {
+	return f.s.Do(func() error { return f.s.Chmod(n, mode) })
+}
 
 func (f *sftpFS) Remove(n string) error {
-	err := f.c.Remove(n)
+	err := f.s.Do(func() error { return f.s.Remove(n) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return err
 }
 
-func (f *sftpFS) Close() error { return errors.Join(f.c.Close(), f.closer.Close()) }
+func (f *sftpFS) Close() error { return f.s.Close() }

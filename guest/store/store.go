@@ -45,15 +45,22 @@ func Open(ctx context.Context, d proto.Destination) (FS, error) {
 		return local{}, nil
 	}
 	var said bytes.Buffer
-	c, closer, err := remote.SFTP(ctx, d.Socket, &said)
+	conn, err := remote.Dial(ctx, d.Socket, remote.Request{Service: remote.ServiceSFTP}, &said)
 	if err != nil {
+		return nil, err
+	}
+	s, err := remote.OpenSession(conn)
+	if err != nil {
+		if proto.CodeOf(err) != proto.Remote || errors.Is(err, proto.ErrLink) {
+			return nil, err // not what ssh met
+		}
 		if e := remote.Explain(said.String(), remote.ExitLost, d.Target, d.SSH); e != nil {
 			return nil, e
 		}
 		return nil, proto.Errorf(proto.Remote, "cannot reach %s: %w", d.Label, err).
 			WithHint("check that `sftp` reaches it without a question: %s", d.Label)
 	}
-	return &sftpFS{c, closer}, nil
+	return &sftpFS{s}, nil
 }
 
 // width is how many requests are under way at once: each waits for a round

@@ -76,7 +76,7 @@ func daemon(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) erro
 	if p.VM != nil {
 		go p.VM.keep(ctx, p.Socket, logf)
 	}
-	return Serve(ctx, l, p.Remote, logf)
+	return serve(ctx, l, p.Remote, &health{}, logf)
 }
 
 func daemonListen(stdin io.Reader, p *params) (net.Listener, error) {

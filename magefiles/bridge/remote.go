@@ -49,8 +49,9 @@ var sshOptions = []string{
 	// stay behind (ControlPersist).
 	"-o", "ControlMaster=no",
 	"-o", "ConnectTimeout=30",
-	// A dead connection is noticed after 45 s; sshfs's reconnect needs that.
-	"-o", "ServerAliveInterval=15",
+	// A dead connection is noticed after 15 to 20 s, also where nothing waits for
+	// an answer: a mount has to answer with an error within 30.
+	"-o", "ServerAliveInterval=5",
 	"-o", "ServerAliveCountMax=3",
 	"-o", "LogLevel=ERROR",
 }

@@ -185,7 +185,7 @@ func TestArgvGolden(t *testing.T) {
 	must(t, err)
 	want := "ssh -F /c -p 23 -T -o BatchMode=yes -o ClearAllForwardings=yes -o ForwardAgent=no -o ForwardX11=no" +
 		" -o PermitLocalCommand=no -o RemoteCommand=none -o EscapeChar=none -o ControlMaster=no -o ConnectTimeout=30" +
-		" -o ServerAliveInterval=15 -o ServerAliveCountMax=3 -o LogLevel=ERROR -s -- u1@box sftp"
+		" -o ServerAliveInterval=5 -o ServerAliveCountMax=3 -o LogLevel=ERROR -s -- u1@box sftp"
 	if got := strings.Join(argv, " "); got != want {
 		t.Errorf("\ngot  %s\nwant %s", got, want)
 	}

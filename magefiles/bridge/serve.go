@@ -23,6 +23,11 @@ const (
 // too. logf, which may be nil, gets a line for each session that fails, without
 // secrets.
 func Serve(ctx context.Context, l net.Listener, r Remote, logf func(format string, args ...any)) error {
+	return serve(ctx, l, r, nil, logf)
+}
+
+// serve is Serve; with h, sftp sessions are watched.
+func serve(ctx context.Context, l net.Listener, r Remote, h *health, logf func(format string, args ...any)) error {
 	defer l.Close()
 	if err := r.Check(); err != nil {
 		return err
@@ -62,7 +67,7 @@ func Serve(ctx context.Context, l net.Listener, r Remote, logf func(format strin
 		}
 		sessions.Go(func() {
 			defer func() { <-slots }()
-			s := session{remote: r, conn: conn, frames: remote.NewFrameWriter(conn)}
+			s := session{remote: r, health: h, conn: conn, frames: remote.NewFrameWriter(conn)}
 			if err := s.serve(ctx); err != nil {
 				logf("%v", err)
 			}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,7 @@ const drainTime = time.Second
 // session is one connection of a client, and the ssh that serves it.
 type session struct {
 	remote Remote
+	health *health // nil: the session is not watched
 	conn   net.Conn
 	frames *remote.FrameWriter
 }
@@ -53,6 +55,13 @@ func (s *session) serve(ctx context.Context) error {
 	if err != nil {
 		return s.fail(err)
 	}
+	if req.Service != remote.ServiceSFTP {
+		s.health = nil
+	}
+	if s.health != nil && s.health.down() {
+		return s.fail(proto.Errorf(proto.Remote, "the remote did not answer a moment ago").
+			WithHint("the mount connects again by itself when it is used"))
+	}
 	return s.run(ctx, argv, in)
 }
 
@@ -72,6 +81,11 @@ func (s *session) exit(e remote.Exit) {
 func (s *session) run(ctx context.Context, argv []string, in io.Reader) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	var dog *watchdog
+	if s.health != nil {
+		dog = newWatchdog(s.health, cancel)
+		in = tapped{in, dog.asked}
+	}
 	p, pipes, err := start(ctx, argv)
 	if err != nil {
 		return s.fail(proto.Errorf(proto.Prerequisite, "%w", err).WithHint("install the OpenSSH client"))
@@ -91,7 +105,11 @@ func (s *session) run(ctx context.Context, argv []string, in io.Reader) error {
 		}
 		done <- struct{}{}
 	}
-	go copyOut(s.frames.CopyStdout, pipes.out)
+	var out io.Reader = pipes.out
+	if dog != nil {
+		out = tapped{out, dog.heard}
+	}
+	go copyOut(s.frames.CopyStdout, out)
 	go copyOut(s.frames.CopyStderr, io.TeeReader(pipes.err, tail))
 	// A client that does not read must not hold up the end.
 	defer context.AfterFunc(ctx, func() { _ = s.conn.SetWriteDeadline(time.Now().Add(drainTime)) })()
@@ -102,6 +120,11 @@ func (s *session) run(ctx context.Context, argv []string, in io.Reader) error {
 	<-done
 	<-done
 
+	if dog != nil {
+		if err := dog.end(); err != nil {
+			return s.fail(err)
+		}
+	}
 	if ctx.Err() != nil {
 		err := proto.Errorf(proto.Interrupted, "the host closed the connection to the remote")
 		s.exit(remote.ExitOf(remote.ExitLost, err))
@@ -112,6 +135,13 @@ func (s *session) run(ctx context.Context, argv []string, in io.Reader) error {
 		if code = proc.ExitCode(err); code < 0 { // a signal
 			code = remote.ExitLost
 		}
+	}
+	if l := s.remote.hostKey(ctx, tail.String()); code != 0 && l != "" {
+		_, _ = s.frames.CopyStderr(strings.NewReader(l + "\n"))
+		_, _ = tail.Write([]byte(l + "\n"))
+	}
+	if code == remote.ExitLost && s.health != nil {
+		s.health.broke()
 	}
 	e := remote.Exit{Code: code}
 	if x := Explain(tail.String(), code, s.remote); x != nil {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"fuseless/guest/proto"
+	"fuseless/guest/rundir"
+	"fuseless/magefiles/awake"
 	"fuseless/magefiles/evicted"
 	"fuseless/magefiles/passphrase"
 	"fuseless/magefiles/state"
@@ -23,6 +25,7 @@ type BackupOptions struct {
 	DryRun, Checksum, AllowDelete bool
 
 	maxDelete int64 // see proto.BackupOptions
+	began     time.Time
 }
 
 // Backup sends what changed in the source to the vault.
@@ -45,6 +48,10 @@ func (v *vault) backup(ctx context.Context, o BackupOptions) error {
 		return err
 	}
 	defer unlock()
+	o.began = time.Now()
+	if !o.DryRun {
+		v.goOnOrSay(ctx)
+	}
 	conf, err := v.key(ctx, o.DryRun)
 	if err == nil {
 		_, err = v.passphrase(ctx)
@@ -84,6 +91,7 @@ func (v *vault) send(ctx context.Context, conf []byte, o BackupOptions) (*proto.
 	if err != nil {
 		return nil, err
 	}
+	defer awake.Start("backup of " + v.Name)()
 	req := v.request(proto.OpBackup)
 	req.Passphrase = pass
 	req.Destination.Socket = socket
@@ -123,6 +131,9 @@ func (v *vault) record(o BackupOptions, conf []byte, result *proto.BackupResult,
 	last := state.Last{Time: now, Code: proto.CodeOf(err), Destination: v.Destination.Raw, Result: result}
 	if old := v.state.Last(); old != nil {
 		last.Success = old.Success
+		if old.Destination == last.Destination {
+			last.Began = old.Began
+		}
 		last.Seconds = old.Seconds && old.Destination == last.Destination
 		if old.Destination == last.Destination {
 			last.Config = old.Config
@@ -134,7 +145,7 @@ func (v *vault) record(o BackupOptions, conf []byte, result *proto.BackupResult,
 	if err != nil {
 		last.Message = message(err)
 	} else {
-		last.Success = now
+		last.Success, last.Began = now, o.began
 		last.Seconds = false
 		last.Config = conf
 		if cerr := v.state.SetConfig(conf); cerr != nil {
@@ -143,7 +154,7 @@ func (v *vault) record(o BackupOptions, conf []byte, result *proto.BackupResult,
 	}
 	last.Seconds = last.Seconds || v.seconds() // also of a run that broke
 	if serr := v.state.SetLast(last); serr != nil && err == nil {
-		return proto.Errorf(proto.NoSpace, "the backup is done, but its result could not be recorded: %w", serr)
+		return rundir.StateError(v.state.Path(), "the backup is done, but its result could not be recorded", serr)
 	}
 	return err
 }
@@ -164,6 +175,7 @@ func message(err error) string {
 type RestoreOptions struct {
 	To   string // folder; empty: the source, if it is missing or empty
 	Only string // pattern
+	From string // entry of the trash to read instead of the vault: its name, or the beginning of a date
 }
 
 // Restore gets files back from the vault.
@@ -173,6 +185,17 @@ func (c *Chain) Restore(ctx context.Context, o RestoreOptions) error {
 		return err
 	}
 	defer v.screen.Done()
+	what := proto.RestoreOptions{Only: o.Only}
+	if o.From != "" {
+		pick, err := proto.ParseTrashPick(o.From, time.Local)
+		if err != nil {
+			return err
+		}
+		if what.From = &pick; o.To == "" {
+			return proto.Errorf(proto.Config, "where to? -from=%s needs a folder", o.From).
+				WithHint("give -to=DIR; the source itself will do, too: files that exist there are never overwritten")
+		}
+	}
 	if err := v.require("gocryptfs", "fusermount3", "rsync", "sshfs"); err != nil {
 		return err
 	}
@@ -181,18 +204,26 @@ func (c *Chain) Restore(ctx context.Context, o RestoreOptions) error {
 		return err
 	}
 	defer unlock()
-	to, err := v.restoreTo(o.To)
-	if err != nil {
+	v.goOnOrSay(ctx)
+	if what.To, err = v.restoreTo(o.To); err != nil {
 		return err
 	}
 	if v.machine != nil {
-		return v.restoreByVM(ctx, to, o.Only)
+		err = v.restoreByVM(ctx, what)
+	} else {
+		err = v.restore(ctx, what, nil)
 	}
-	return v.restore(ctx, to, o.Only, nil)
+	if err == nil || !v.mendVault(ctx, err) {
+		return err
+	}
+	if v.machine != nil {
+		return v.restoreByVM(ctx, what)
+	}
+	return v.restore(ctx, what, nil)
 }
 
-// restore lets the guest restore into the folder to, as the guest sees it.
-func (v *vault) restore(ctx context.Context, to, only string, on func(*proto.RestoreResult)) error {
+// restore lets the guest restore into the folder what.To, as the guest sees it.
+func (v *vault) restore(ctx context.Context, what proto.RestoreOptions, on func(*proto.RestoreResult)) error {
 	pass, err := v.passphrase(ctx)
 	if err != nil {
 		return err
@@ -202,10 +233,11 @@ func (v *vault) restore(ctx context.Context, to, only string, on func(*proto.Res
 		return err
 	}
 	defer stop()
+	defer awake.Start("restore of " + v.Name)()
 	req := v.request(proto.OpRestore)
 	req.Passphrase = pass
 	req.Destination.Socket = socket
-	req.Restore = proto.RestoreOptions{To: to, Only: only}
+	req.Restore = what
 	if v.machine != nil {
 		req.Restore.Mount = templates.RestorePoint
 	}

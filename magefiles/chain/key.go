@@ -23,13 +23,14 @@ func (c *Chain) Init(ctx context.Context) error {
 			return err
 		}
 		defer unlock()
+		v.goOnOrSay(ctx)
 		conf, err := v.findKey(ctx, false)
 		if err != nil {
 			return err
 		}
 		if conf != nil {
 			v.screen.Say("is initialised already")
-			return nil
+			return v.showUnshown(ctx, conf)
 		}
 		return v.makeKey(ctx)
 	})
@@ -56,6 +57,13 @@ func (v *vault) findKey(ctx context.Context, dry bool) ([]byte, error) {
 	}
 	conf, err := os.ReadFile(v.keyFile())
 	switch {
+	case err == nil && usable(conf) == nil && !dry:
+		_, damage := gocryptfs.ParseConfig(conf)
+		return v.mendKey(func() ([]byte, error) { return v.remoteKey(ctx) }, conf, damage)
+	case err == nil && usable(conf) == nil:
+		_, damage := gocryptfs.ParseConfig(conf)
+		return nil, proto.Errorf(proto.Vault, "%s: %s", v.keyFile(), message(damage)).
+			WithHint("a dry run does not put it back; `fuseless backup` does")
 	case err == nil:
 		return conf, checkKey(conf)
 	case !errors.Is(err, fs.ErrNotExist):
@@ -70,7 +78,7 @@ func (v *vault) findKey(ctx context.Context, dry bool) ([]byte, error) {
 	if conf, err = v.state.Config(); err != nil {
 		return nil, proto.Errorf(proto.Internal, "cannot read the copy of the vault's configuration: %w", err)
 	}
-	if conf == nil {
+	if usable(conf) == nil {
 		from = v.Destination.String()
 		if conf, err = v.remoteKey(ctx); err != nil || conf == nil {
 			return nil, err
@@ -80,6 +88,9 @@ func (v *vault) findKey(ctx context.Context, dry bool) ([]byte, error) {
 		}
 	}
 	if err := checkKey(conf); err != nil {
+		return nil, err
+	}
+	if err := v.unproven(); err != nil {
 		return nil, err
 	}
 	if err := v.writeKey(conf); err != nil {
@@ -147,7 +158,7 @@ func (v *vault) remoteKey(ctx context.Context) ([]byte, error) {
 	}
 	if look.Config == nil && look.Exists && !look.Empty {
 		return nil, proto.Errorf(proto.Vault, "%s holds other files and no vault", v.Destination).
-			WithHint("choose a destination that is empty or does not exist")
+			WithHint("choose a destination that is empty or does not exist; if it is your vault without its %s, `fuseless recover` makes a new one from the master key", gocryptfs.ConfigName)
 	}
 	return look.Config, nil
 }
@@ -179,6 +190,10 @@ func (v *vault) makeKey(ctx context.Context) error {
 	if _, err := gocryptfs.ParseConfig(conf); err != nil {
 		return err
 	}
+	// A run that ends here is told to the next one: the master key must be seen.
+	if err := v.state.SetUnshown(true); err != nil {
+		return proto.Errorf(proto.NoSpace, "cannot write to the state folder: %w", err).WithHint("check the disk of %s; nothing was changed", v.state.Path())
+	}
 	if err := v.writeKey(conf); err != nil {
 		return err
 	}
@@ -186,39 +201,9 @@ func (v *vault) makeKey(ctx context.Context) error {
 		return err
 	}
 	v.showMasterKey(string(key))
+	_ = v.state.SetUnshown(false)
 	v.screen.Say("initialised: %s", v.keyFile())
 	return nil
-}
-
-// writeKey writes the configuration into the source: never over an existing
-// one, and safely on the disk before anything is encrypted with it.
-func (v *vault) writeKey(conf []byte) (err error) {
-	f, err := os.OpenFile(v.keyFile(), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o400)
-	if err != nil {
-		return proto.Errorf(proto.Source, "cannot write the vault's configuration into the source: %w", err).
-			WithHint("fuseless adds this one file to the source; it must be writable")
-	}
-	_, err = f.Write(conf)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = syncDir(v.Source)
-	}
-	if err != nil {
-		_ = os.Remove(v.keyFile()) // ours, and not whole
-		return proto.Errorf(proto.NoSpace, "cannot write the vault's configuration into the source: %w", err)
-	}
-	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // showMasterKey shows the master key once, on the terminal only: not on
@@ -238,6 +223,37 @@ func (v *vault) showMasterKey(key string) {
 	t.Say("Write it down on paper and keep it safe. With it the files can be read even if the")
 	t.Say("passphrase, or " + gocryptfs.ConfigName + ", is lost. It is not shown again.")
 	t.Say("")
+}
+
+// showUnshown shows the master key of a configuration that an interrupted init
+// made, and whose key nobody has seen.
+func (v *vault) showUnshown(ctx context.Context, conf []byte) error {
+	if !v.state.Unshown() {
+		return nil
+	}
+	if !passphrase.IsTerminal() {
+		v.screen.Say("an earlier init was interrupted before it showed the master key; run `fuseless init` on a terminal to see it, or `gocryptfs-xray -dumpmasterkey %s`", v.keyFile())
+		return nil
+	}
+	v.screen.Say("an earlier init was interrupted before it showed the master key")
+	pass, err := v.passphrase(ctx)
+	if err != nil {
+		return err
+	}
+	req := v.request(proto.OpPasswd)
+	req.Passphrase = pass
+	req.Key = proto.KeyOptions{Task: proto.KeyShow, Source: conf}
+	var key []byte
+	if err := v.do(ctx, req, func(e proto.Event) {
+		if e.Kind == proto.KindMasterKey {
+			key = e.Data
+		}
+	}); err != nil {
+		return err
+	}
+	v.tidy()
+	v.showMasterKey(string(key))
+	return v.state.SetUnshown(false)
 }
 
 // groups sets a hexadecimal key in groups of eight, as gocryptfs prints it.

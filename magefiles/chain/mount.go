@@ -14,6 +14,7 @@ import (
 	"fuseless/magefiles/bridge"
 	"fuseless/magefiles/config"
 	"fuseless/magefiles/hostmount"
+	"fuseless/magefiles/prereq"
 )
 
 // RemoteMount mounts the vault and its decrypted view in the guest.
@@ -40,6 +41,28 @@ func (v *vault) remoteMount(ctx context.Context) error {
 	if err := v.require("gocryptfs", "fusermount3", "sshfs"); err != nil {
 		return err
 	}
+	if unlock, err := v.state.Lock(); err == nil { // else another run works on the vault, and has seen to it
+		v.goOnOrSay(ctx)
+		unlock()
+	}
+	err = v.mountVault(ctx)
+	if proto.CodeOf(err) != proto.Vault {
+		return err
+	}
+	unlock, lerr := v.state.Lock()
+	if lerr != nil {
+		return err
+	}
+	mended := v.mendVault(ctx, err)
+	unlock()
+	if !mended {
+		return err
+	}
+	return v.mountVault(ctx)
+}
+
+// mountVault mounts the remote and the view on it.
+func (v *vault) mountVault(ctx context.Context) error {
 	pass, err := v.passphrase(ctx)
 	if err != nil {
 		return err
@@ -172,6 +195,9 @@ func (c *Chain) HostMount(ctx context.Context) error {
 func (v *vault) hostMount(ctx context.Context) error {
 	s, err := v.session(ctx)
 	if err != nil {
+		return err
+	}
+	if err := prereq.TooOldDavFS(ctx); err != nil {
 		return err
 	}
 	spec, err := v.mountSpec(s)

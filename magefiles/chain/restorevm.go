@@ -21,13 +21,15 @@ import (
 // restoreByVM restores with a guest that may write into one folder only: there
 // first, and then from there to where the files are wanted, without overwriting
 // anything.
-func (v *vault) restoreByVM(ctx context.Context, to, only string) error {
+func (v *vault) restoreByVM(ctx context.Context, what proto.RestoreOptions) error {
+	to := what.To
 	home := v.Config.VM.RestoreDir
 	if home == "" {
 		return proto.Errorf(proto.Config, "the VM has no folder to restore into").WithHint("set `vm: {restore: DIR}` in %s", v.Config.File)
 	}
 	if rel, err := filepath.Rel(home, to); err == nil && rel != "." && rel != ".." && !strings.HasPrefix(rel, "../") {
-		return v.restore(ctx, templates.RestorePoint+"/"+rel, only, nil)
+		what.To = templates.RestorePoint + "/" + rel
+		return v.restore(ctx, what, nil)
 	}
 	// What is moved must not stop at a link.
 	to, err := throughLinks(to)
@@ -43,7 +45,8 @@ func (v *vault) restoreByVM(ctx context.Context, to, only string) error {
 		return proto.Errorf(proto.Source, "cannot remove what an earlier restore left: %w", err).WithHint("look at %s", from)
 	}
 	var result *proto.RestoreResult
-	rerr := v.restore(ctx, templates.RestorePoint+"/"+name, only, func(r *proto.RestoreResult) { result = r })
+	what.To = templates.RestorePoint + "/" + name
+	rerr := v.restore(ctx, what, func(r *proto.RestoreResult) { result = r })
 	if rerr != nil && proto.CodeOf(rerr) != proto.Incomplete {
 		var e *proto.Error
 		if errors.As(rerr, &e) && e.Code == proto.NoSpace {

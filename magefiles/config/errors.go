@@ -79,7 +79,7 @@ func (p *problems) err(file string) error {
 	}
 	// A person goes through the file from top to bottom.
 	slices.SortStableFunc(p.list, func(a, b error) int { return cmp.Compare(a.(*FieldError).rank(), b.(*FieldError).rank()) })
-	e := &proto.Error{Code: proto.Config, Err: errors.Join(p.list...)}
+	e := &proto.Error{Code: proto.Config, Err: errors.Join(p.list...), Hint: "correct what is named; nothing was started"}
 	if len(p.list) == 1 {
 		e.Message = fmt.Sprintf("configuration %s: %v", file, p.list[0])
 		return e

@@ -12,10 +12,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/adrg/xdg"
@@ -128,8 +130,12 @@ func unpack(arch string) (string, error) {
 }
 
 func cacheError(err error) error {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return proto.Errorf(proto.Config, "the cache folder may not be written: %w", err).
+			WithHint("%s must be yours; or set XDG_CACHE_HOME to a folder that is", xdg.CacheHome)
+	}
 	return proto.Errorf(proto.NoSpace, "cannot write to the cache folder: %w", err).
-		WithHint("check that %s is yours and has room", xdg.CacheHome)
+		WithHint("make room on the disk of %s", xdg.CacheHome)
 }
 
 // Source is the root of the checkout that mage runs in.

@@ -76,7 +76,11 @@ func (g *Guest) Do(ctx context.Context, req proto.Request, on func(proto.Event))
 	err = c.Wait()
 	switch {
 	case failed != nil && failed.Code == proto.Interrupted && ctx.Err() != nil:
-		return proto.Errorf(proto.Interrupted, "interrupted").WithHint("%s", failed.Hint)
+		hint := failed.Hint
+		if hint == "" {
+			hint = "run it again: it goes on where it was"
+		}
+		return proto.Errorf(proto.Interrupted, "interrupted").WithHint("%s", hint)
 	case failed != nil:
 		return failed
 	case ctx.Err() != nil:

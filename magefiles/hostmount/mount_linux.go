@@ -87,6 +87,10 @@ func mount(ctx context.Context, spec Spec) error {
 func unmount(ctx context.Context, spec Spec, mounted bool) (warning string, err error) {
 	for mounted {
 		err := umount(ctx, spec)
+		if spec.ReadOnly && ended(err) && ctx.Err() == nil {
+			// The server behind it does not answer, so nobody loses what he had.
+			spec.Force = true
+		}
 		if err != nil && spec.Force {
 			err = privilege.Run(context.WithoutCancel(ctx), proc.Cmd{Argv: []string{"umount", "-i", "-l", "--", spec.Mountpoint}})
 		}
@@ -102,7 +106,11 @@ func unmount(ctx context.Context, spec Spec, mounted bool) (warning string, err 
 		if !spec.Force {
 			return "", err
 		}
-		kill(ctx, pids)
+		signals := []string{"-TERM", "-KILL"}
+		if spec.ReadOnly {
+			signals = signals[1:] // there is nothing to save
+		}
+		kill(ctx, pids, signals...)
 	}
 	removeStalePid(ctx, spec.Mountpoint)
 	_ = os.Remove(confFile(spec))
@@ -116,7 +124,7 @@ func unmount(ctx context.Context, spec Spec, mounted bool) (warning string, err 
 // umount hangs where the server does: it looks at the mounted folder first.
 func umount(ctx context.Context, spec Spec) error {
 	deadline := umountDeadline
-	if spec.Force {
+	if spec.Force || spec.ReadOnly {
 		deadline = forceDeadline
 	}
 	ctx, cancel := context.WithTimeout(ctx, deadline)
@@ -169,10 +177,10 @@ func awaitEnd(ctx context.Context, spec Spec, pids []int) error {
 }
 
 // kill ends davfs2's daemons: with SIGTERM, which lets them write their cache's
-// index, and then with SIGKILL.
-func kill(ctx context.Context, pids []int) {
+// index, and then with SIGKILL, as far as signals has them.
+func kill(ctx context.Context, pids []int, signals ...string) {
 	for _, pid := range pids {
-		for _, signal := range []string{"-TERM", "-KILL"} {
+		for _, signal := range signals {
 			if comm(pid) != daemonName {
 				break
 			}

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
+	"runtime"
 	"time"
 
 	"fuseless/guest/proto"
@@ -39,6 +41,7 @@ type Source struct {
 type Options struct {
 	Stderr         io.Writer     // where a command's standard error goes; nil: os.Stderr
 	KeyringTimeout time.Duration // how long an answer of the keyring is waited for; 0: a minute
+	CommandTimeout time.Duration // how long a command is waited for where there is no terminal; 0: a minute
 }
 
 func (o Options) stderr() io.Writer {
@@ -46,6 +49,17 @@ func (o Options) stderr() io.Writer {
 		return os.Stderr
 	}
 	return o.Stderr
+}
+
+// commandTimeout is how long a command may take where nobody sees that it
+// hangs. A pinentry with a window may show there, too.
+const commandTimeout = time.Minute
+
+func (o Options) commandTimeout() time.Duration {
+	if o.CommandTimeout == 0 {
+		return commandTimeout
+	}
+	return o.CommandTimeout
 }
 
 // keyringTimeout leaves time to answer the dialogue that unlocks a keyring.
@@ -90,7 +104,7 @@ func get(ctx context.Context, src Source, o Options, ask func(*Terminal) ([]byte
 	case Keyring:
 		b, err = fromKeyring(ctx, src.Vault, o.keyringTimeout())
 	case Command:
-		b, err = fromCommand(ctx, src.Command, o.stderr())
+		b, err = fromCommand(ctx, src.Command, o)
 	default:
 		return Secret{}, proto.Errorf(proto.Config, "passphrase: unknown kind %q", src.Kind)
 	}
@@ -172,10 +186,18 @@ func failure(src Source, err error) error {
 	if errors.As(err, &e) {
 		return err
 	}
-	if src.Vault == "" {
-		return proto.Errorf(proto.Passphrase, "passphrase: %w", err)
+	of := "passphrase"
+	if src.Vault != "" {
+		of += " of vault " + src.Vault
 	}
-	return proto.Errorf(proto.Passphrase, "passphrase of vault %s: %w", src.Vault, err)
+	e = proto.Errorf(proto.Passphrase, "%s: %w", of, err)
+	switch src.Kind {
+	case Command:
+		return e.WithHint("the command %s must print the passphrase, and nothing else, on one line", filepath.Base(src.Command[0]))
+	case Keyring:
+		return e.WithHint("store it anew: %s", storeCommand(runtime.GOOS, src.Vault))
+	}
+	return e.WithHint("it is one line of at most %d bytes; run it again", MaxLength)
 }
 
 func interrupted(err error) *proto.Error {

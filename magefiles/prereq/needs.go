@@ -96,6 +96,8 @@ func Tests() []Need {
 		{Program: "gcc", Apt: "gcc", Why: "builds the tests with the race detector"},
 		{File: "/usr/include/stdlib.h", Apt: "libc6-dev", Dnf: "glibc-devel", Why: "builds the tests with the race detector"},
 		{Program: "sshd", Apt: "openssh-server", Why: "is a real remote, also a restricted one"},
+		{Program: "ip", Apt: "iproute2", Dnf: "iproute", Why: "sets up the emulated link"},
+		{Program: "nsenter", Apt: "util-linux", Why: "runs a program at one end of the emulated link"},
 		{Program: "sudo", Apt: "sudo", Why: "tests an ordinary user's mounts"},
 		{Program: "litmus", Apt: "litmus", Brew: "litmus", Why: "tests the WebDAV server"},
 	}

@@ -58,6 +58,10 @@ var steps = map[proto.Step]string{
 	proto.StepUnserve:    "stopping the WebDAV server",
 	proto.StepUnmount:    "unmounting",
 	proto.StepInit:       "making the vault's configuration",
+	proto.StepCompare:    "comparing the vault with the source",
+	proto.StepRead:       "reading the vault by decrypting it",
+	proto.StepKey:        "working on the vault's configuration",
+	proto.StepInstall:    "putting the configuration into the vault",
 }
 
 // StepText is the text of a step.

@@ -41,7 +41,7 @@ func (d Dir) Lock() (unlock func(), err error) {
 	l := d.lock("lock")
 	ok, err := l.TryLock()
 	if err != nil {
-		return nil, proto.Errorf(proto.Internal, "cannot lock the vault %s: %w", d.vault, err)
+		return nil, rundir.StateError(d.path, "cannot lock the vault "+d.vault, err)
 	}
 	if !ok {
 		return nil, d.busy(l)
@@ -82,7 +82,7 @@ func (d Dir) LockMounts(ctx context.Context) (unlock func(), err error) {
 	case errors.Is(err, context.DeadlineExceeded):
 		return nil, d.busy(l)
 	}
-	return nil, proto.Errorf(proto.Internal, "cannot lock the mounts of %s: %w", d.vault, err)
+	return nil, rundir.StateError(d.path, "cannot lock the mounts of "+d.vault, err)
 }
 
 func (d Dir) lock(name string) *flock.Flock {
@@ -113,6 +113,7 @@ type Last struct {
 	Code        proto.Code          `json:"code"`
 	Message     string              `json:"message,omitempty"`
 	Success     time.Time           `json:"success,omitzero"` // end of the last one that succeeded
+	Began       time.Time           `json:"began,omitzero"`   // and its begin: what the source changed later may not be in it
 	Destination string              `json:"destination"`
 	Config      []byte              `json:"config,omitempty"` // the configuration on the destination after the last success
 	Result      *proto.BackupResult `json:"result,omitempty"`
@@ -160,7 +161,7 @@ func (d Dir) SetConfig(b []byte) error {
 		return nil
 	}
 	if err := renameio.WriteFile(d.configFile(), b, 0o600); err != nil {
-		return fmt.Errorf("keep a copy of the vault's configuration: %w", err)
+		return rundir.StateError(d.path, "cannot keep a copy of the vault's configuration", err)
 	}
 	return nil
 }
