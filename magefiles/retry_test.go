@@ -256,6 +256,22 @@ func (l *linkLab) sentOnce(n int64, size int) {
 	}
 }
 
+// untilQuiet waits until no rsync of a broken try is left on the remote. When
+// one ends it may touch the dates of folders, which the next backup puts right,
+// but no file.
+func (l *linkLab) untilQuiet() {
+	l.t.Helper()
+	quiet := func() bool {
+		return !slices.ContainsFunc(descendants(l.sshd.Process.Pid), func(pid int) bool { return isProgram(pid, "rsync") })
+	}
+	for end := time.Now().Add(90 * time.Second); !quiet(); {
+		if time.Now().After(end) { // each ends by its own --timeout, of 60 s
+			l.t.Fatal("an rsync of a broken try is still there")
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
 // TestLinkBreaks: a backup over a link that breaks goes on where it was.
 func TestLinkBreaks(t *testing.T) {
 	t.Parallel()
@@ -302,14 +318,7 @@ func TestLinkBreaks(t *testing.T) {
 			if l.goOn != nil {
 				l.goOn() // that late
 			}
-			// What the broken tries left behind may touch folders when it ends, and
-			// no file.
-			quiet := func() bool {
-				return !slices.ContainsFunc(descendants(l.sshd.Process.Pid), func(pid int) bool { return isProgram(pid, "rsync") })
-			}
-			for end := time.Now().Add(90 * time.Second); !quiet() && time.Now().Before(end); {
-				time.Sleep(100 * time.Millisecond) // it ends by its own --timeout, of 60 s
-			}
+			l.untilQuiet()
 			l.ok("backup")
 			l.nothingSent()
 			l.sameAsSource()
@@ -345,6 +354,7 @@ func TestLinkGone(t *testing.T) {
 	l.refused(proto.Remote, []string{"backup"}, "cannot be reached")
 	l.net.Restore()
 	l.net.SetLink(swift)
+	l.untilQuiet()
 	l.ok("backup")
 	l.sameAsSource()
 }

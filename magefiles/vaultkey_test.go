@@ -138,3 +138,39 @@ func TestInitInterrupted(t *testing.T) {
 	l.ok("backup")
 	l.sameAsSource()
 }
+
+// TestSwappedSource: another disk at the place of the source does not become the
+// vault's source, neither by the key that is put back into it nor by a change of
+// the passphrase.
+func TestSwappedSource(t *testing.T) {
+	t.Parallel()
+	l := localLab(t).started()
+	aside, vault := l.source+".aside", snapshot(t, l.vault)
+	must(t, os.Rename(l.source, aside))
+	must(t, os.MkdirAll(filepath.Join(l.source, "another"), 0o700))
+	for _, n := range []string{"another/a", "another/b", "c"} {
+		must(t, os.WriteFile(filepath.Join(l.source, n), []byte("of another disk"), 0o600))
+	}
+	for range 2 { // and not the second time either, when the key is there
+		l.refused(proto.Vault, []string{"backup"}, "is the vault of another source")
+	}
+	same(t, "the vault", vault, snapshot(t, l.vault))
+
+	must(t, os.Rename(l.vault, l.vault+".aside"))
+	l.foreignVault("quite another")
+	theirs := read(t, l.vaultConf())
+	must(t, os.RemoveAll(l.vault))
+	must(t, os.Rename(l.vault+".aside", l.vault))
+	put(t, l.keyFile(), theirs)
+	if shown, code := l.talk(twice(changed), "passwd"); code != proto.Vault || !strings.Contains(shown, "nothing proves that") {
+		t.Errorf("passwd: %d %s", code, shown)
+	}
+	if !bytes.Equal(read(t, l.keyFile()), theirs) {
+		t.Error("the other disk's key was replaced")
+	}
+	must(t, os.RemoveAll(l.source))
+	must(t, os.Rename(aside, l.source))
+	l.ok("backup")
+	l.nothingSent()
+	l.sameAsSource()
+}

@@ -411,3 +411,33 @@ func TestVerifyBroken(t *testing.T) {
 	}
 	l.ok("verify", "-data")
 }
+
+// TestVerifyOtherKind: what was replaced by another kind of file is damage, and
+// a configuration that is lost is not excused by a change of the source's.
+func TestVerifyOtherKind(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.fill()
+	l.ok("init")
+	l.ok("backup")
+	at := l.encrypted("folder 1", "folder 2", "folder 0/file 0", "folder 0/file 3")
+	for enc, by := range map[string]func(string) error{
+		filepath.Join(at["folder 1"], "gocryptfs.diriv"): func(p string) error { return os.Symlink("nowhere", p) },
+		filepath.Join(at["folder 2"], "gocryptfs.diriv"): func(p string) error { return os.Mkdir(p, 0o700) },
+		at["folder 0/file 0"]:                            func(p string) error { return os.Symlink("nowhere", p) },
+		at["folder 0/file 3"]:                            func(p string) error { return syscall.Mkfifo(p, 0o600) },
+	} {
+		must(t, os.Remove(enc))
+		must(t, by(enc))
+	}
+	must(t, os.Chmod(l.keyFile(), 0o440)) // its ctime is later than the backup
+	must(t, os.Remove(filepath.Join(l.vault, "gocryptfs.conf")))
+	for _, depth := range depths {
+		r := l.ends(proto.Different, depth...)
+		for _, name := range []string{"folder 1", "folder 2", "folder 0/file 0", "folder 0/file 3", "gocryptfs.conf"} {
+			if !r.names(name) {
+				t.Errorf("%v does not name %s: %s", depth, name, r)
+			}
+		}
+	}
+}

@@ -130,6 +130,8 @@ func TestExplainLink(t *testing.T) {
 		"Host key verification failed.\r\n":                                                            false,
 		"u@h: Permission denied (publickey).\r\n":                                                      false,
 		"fuseless: the way to the remote is not open: dial unix /x: connect: connection refused\nhint": false,
+		"exec request failed on channel 0\r\n":                                                         false,
+		"the host refuses the rsync argument \"--new\"\n":                                              false,
 		"bash: rsync: command not found\n":                                                             false,
 	} {
 		if e := Explain(stderr, ExitLost, "u@h", ""); errors.Is(e, proto.ErrLink) != want {
