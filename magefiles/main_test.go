@@ -12,7 +12,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,6 +38,11 @@ func testMain(m *testing.M) int {
 	if err := os.Chmod(tmp, 0o755); err != nil { // an ordinary user runs it, too
 		fmt.Fprintln(os.Stderr, err)
 		return 1
+	}
+	// Under nohup SIGHUP is ignored, here and in what the tests start, which rightly
+	// do not end by it then. A signal that is caught is not ignored after exec.
+	if signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
