@@ -256,17 +256,21 @@ func (l *linkLab) sentOnce(n int64, size int) {
 	}
 }
 
-// untilQuiet waits until no rsync of a broken try is left on the remote. When
-// one ends it may touch the dates of folders, which the next backup puts right,
-// but no file.
+// untilQuiet ends what is left on the remote of a broken try, and waits for it.
+// By itself it ends only by its --timeout, of some minutes; it may touch the
+// dates of folders then, which the next backup puts right, but no file.
 func (l *linkLab) untilQuiet() {
 	l.t.Helper()
-	quiet := func() bool {
-		return !slices.ContainsFunc(descendants(l.sshd.Process.Pid), func(pid int) bool { return isProgram(pid, "rsync") })
-	}
-	for end := time.Now().Add(90 * time.Second); !quiet(); {
-		if time.Now().After(end) { // each ends by its own --timeout, of 60 s
-			l.t.Fatal("an rsync of a broken try is still there")
+	for end := time.Now().Add(30 * time.Second); ; {
+		left := slices.DeleteFunc(descendants(l.sshd.Process.Pid), func(pid int) bool { return !isProgram(pid, "rsync") })
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			l.t.Fatalf("an rsync of a broken try does not end: %d", left)
+		}
+		for _, pid := range left {
+			_ = syscall.Kill(pid, syscall.SIGTERM) // it may have ended
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
