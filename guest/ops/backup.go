@@ -27,6 +27,7 @@ const (
 // backup is one run of a backup.
 type backup struct {
 	*run
+	ctx     context.Context // of the whole run
 	started time.Time
 	dir     string // folder of this run
 	version gocryptfs.Version
@@ -35,6 +36,7 @@ type backup struct {
 	names   *gocryptfs.Names
 	stamp   string // name of this run's folder in the trash
 	passes  int    // passes of rsync that could replace something
+	kept    *kept  // the session with the remote; nil: none
 	fresh   bool   // the vault was made by this run
 	proof   bool   // whether vault and source belong together is to be seen from their names
 	lost    bool   // the vault has files, but no configuration that could be used
@@ -47,7 +49,7 @@ type backup struct {
 }
 
 func (r *run) backup(ctx context.Context) (err error) {
-	b := &backup{run: r, started: time.Now()}
+	b := &backup{run: r, ctx: ctx, started: time.Now()}
 	b.stamp = stampOf(b.started)
 	b.result.DryRun = r.Backup.DryRun
 	if err := r.checkSource(); err != nil {
@@ -64,7 +66,10 @@ func (r *run) backup(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() {
+		ended := make(chan struct{})
+		go func() { b.drop(); close(ended) }() // waits for the remote
 		b.closeImage(ctx)
+		<-ended
 		if rerr := r.removeRun(context.WithoutCancel(ctx), b.dir); err == nil {
 			err = rerr
 		}
@@ -75,7 +80,8 @@ func (r *run) backup(ctx context.Context) (err error) {
 		return err
 	}
 	if !b.result.Incomplete && !held && !b.result.DryRun {
-		if err := b.run.persist(ctx, pruneTries, nil, func() error { return b.prune(ctx) }); err != nil && ctx.Err() == nil {
+		again := func() error { b.drop(); return nil }
+		if err := b.run.persist(ctx, pruneTries, again, func() error { return b.prune(ctx) }); err != nil && ctx.Err() == nil {
 			// The backup itself is done; old trash can wait for the next run.
 			r.warn("the trash could not be pruned: " + err.Error())
 		}
@@ -194,7 +200,8 @@ func (b *backup) begin(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		return b.step(gctx, proto.StepConnect, func() error {
-			return b.run.persist(gctx, 0, nil, func() (err error) { look, err = b.checkDestination(gctx); return err })
+			again := func() error { b.drop(); return nil }
+			return b.run.persist(gctx, 0, again, func() (err error) { look, err = b.checkDestination(gctx); return err })
 		})
 	})
 	var wrong error // the passphrase, for the source: the other side may know more about it
@@ -229,11 +236,11 @@ func (b *backup) begin(ctx context.Context) error {
 		return nil
 	}
 	return b.persist(ctx, func() error {
-		st, err := b.connect(ctx)
+		st, back, err := b.store(ctx)
 		if err != nil {
 			return err
 		}
-		defer st.Close()
+		defer back()
 		return b.tryTrash(st)
 	})
 }

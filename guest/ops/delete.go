@@ -130,11 +130,11 @@ func (b *backup) toTrash(ctx context.Context, confirmed map[string]bool, top []s
 			// The link was away for a while, and the looks are old.
 			top = slices.DeleteFunc(top, func(p string) bool { return b.back(confirmed, p) })
 		}
-		st, err := b.connect(ctx)
+		st, back, err := b.store(ctx)
 		if err != nil {
 			return err
 		}
-		defer st.Close()
+		defer back()
 		return store.Move(ctx, st, b.Destination.Path, trash, top)
 	})
 	switch {

@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"fuseless/guest/gocryptfs"
 	"fuseless/guest/proto"
@@ -22,11 +23,11 @@ import (
 // folder of other files, are refused. It runs before every backup, since what
 // lies there may change: a disk that is not mounted, or another vault.
 func (b *backup) checkDestination(ctx context.Context) (*proto.Look, error) {
-	st, err := b.connect(ctx)
+	st, back, err := b.store(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer st.Close()
+	defer back()
 	look, err := peek(st, b.Destination)
 	if err != nil {
 		return nil, err
@@ -183,46 +184,60 @@ func lookAt(st store.FS, d proto.Destination) (*proto.Look, error) {
 	return look, err
 }
 
-// peek is lookAt for who can mend a damaged configuration.
+// peek is lookAt for who can mend a damaged configuration. It asks for
+// everything at once, as each question costs a round trip, and then looks at the
+// answers in their order.
 func peek(st store.FS, d proto.Destination) (*proto.Look, error) {
-	fi, err := st.Lstat(d.Path)
-	if errors.Is(err, fs.ErrNotExist) {
+	conf := path.Join(d.Path, gocryptfs.ConfigName)
+	var (
+		dir, file                         fs.FileInfo
+		data                              []byte
+		entries                           []fs.FileInfo
+		dirErr, fileErr, dataErr, listErr error
+		g                                 sync.WaitGroup
+	)
+	g.Go(func() { dir, dirErr = st.Lstat(d.Path) })
+	g.Go(func() {
+		// Not at once: to open a FIFO would wait for its other end.
+		if file, fileErr = st.Lstat(conf); fileErr == nil && file.Mode().IsRegular() {
+			data, dataErr = store.ReadHead(st, conf, 1<<16) // the longest that gocryptfs makes has 600 bytes
+		}
+	})
+	g.Go(func() { entries, listErr = st.ReadDir(d.Path) })
+	g.Wait()
+	if errors.Is(dirErr, fs.ErrNotExist) {
 		return &proto.Look{Empty: true}, nil
 	}
-	if err != nil {
-		return nil, proto.Errorf(proto.Remote, "cannot look at %s: %w", d.Label, err).
+	if dirErr != nil {
+		return nil, proto.Errorf(proto.Remote, "cannot look at %s: %w", d.Label, dirErr).
 			WithHint("check that you may read it there")
 	}
 	look := &proto.Look{Exists: true}
-	if fi.Mode()&fs.ModeSymlink != 0 {
+	if dir.Mode()&fs.ModeSymlink != 0 {
 		return nil, proto.Errorf(proto.Config, "%s is a symlink", d.Label).
 			WithHint("write where it leads to: the trash would lie beside one or the other")
 	}
-	if !fi.IsDir() {
+	if !dir.IsDir() {
 		return nil, proto.Errorf(proto.Vault, "%s is not a folder", d.Label).WithHint("choose another destination")
 	}
-	conf := path.Join(d.Path, gocryptfs.ConfigName)
-	switch fi, err := st.Lstat(conf); {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return nil, unreadableConfig(d, err)
-	case !fi.Mode().IsRegular():
+	switch {
+	case errors.Is(fileErr, fs.ErrNotExist):
+	case fileErr != nil:
+		return nil, unreadableConfig(d, fileErr)
+	case !file.Mode().IsRegular():
 		return nil, proto.Errorf(proto.Vault, "cannot read the configuration in %s: %s is no file", d.Label, gocryptfs.ConfigName).
 			WithHint("move it away; a backup puts the configuration back")
+	case dataErr != nil:
+		return nil, unreadableConfig(d, dataErr)
 	default:
-		b, err := store.ReadHead(st, conf, 1<<16) // the longest that gocryptfs makes has 600 bytes
-		if err != nil {
-			return nil, unreadableConfig(d, err)
-		}
-		if _, look.Damage = gocryptfs.ParseConfig(b); look.Damage == nil {
-			look.Config = b
+		if _, look.Damage = gocryptfs.ParseConfig(data); look.Damage == nil {
+			look.Config = data
 		} else {
-			look.Broken = b
+			look.Broken = data
 		}
 	}
-	entries, err := st.ReadDir(d.Path)
-	if err != nil {
-		return nil, proto.Errorf(proto.Remote, "cannot list %s: %w", d.Label, err)
+	if listErr != nil {
+		return nil, proto.Errorf(proto.Remote, "cannot list %s: %w", d.Label, listErr)
 	}
 	look.Empty = true
 	for _, e := range entries {

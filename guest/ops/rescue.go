@@ -81,11 +81,11 @@ func (b *backup) rescue(ctx context.Context) error {
 	if len(b.stranded) == 0 {
 		return nil
 	}
-	st, err := b.connect(ctx)
+	st, back, err := b.store(ctx)
 	if err != nil {
 		return err
 	}
-	defer st.Close()
+	defer back()
 	dirs := map[string]map[string]bool{}
 	for _, p := range b.stranded {
 		dir, name := path.Split(p)

@@ -80,18 +80,18 @@ func trashRuns(st store.FS, d proto.Destination, now time.Time) (res *proto.Tras
 func (b *backup) prune(ctx context.Context) error {
 	keep := b.Backup.KeepDays
 	if keep <= 0 || (b.Backup.Known && b.result.Deleted == 0 && b.result.Transferred == 0) {
-		// A run that changed nothing does not open another connection for it.
+		// A run that changed nothing does not wait for it.
 		return nil
 	}
 	if b.Backup.Known && expiry(b.Backup.LastSuccess, keep).Before(b.started) {
 		// A long pause, or a clock that went wrong. The next run may do it.
 		return nil
 	}
-	st, err := store.Open(ctx, b.Destination)
+	st, back, err := b.store(ctx)
 	if err != nil {
 		return err
 	}
-	defer st.Close()
+	defer back()
 	trash, probes, err := trashRuns(st, b.Destination, b.started)
 	if err != nil {
 		return err

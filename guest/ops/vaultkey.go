@@ -70,11 +70,11 @@ func (b *backup) restoreConfig(ctx context.Context, look *proto.Look) error {
 	}
 	b.passes++ // else rsync's first pass would put what it replaces over the damaged one
 	err = b.persist(ctx, func() error {
-		st, err := b.connect(ctx)
+		st, back, err := b.store(ctx)
 		if err != nil {
 			return err
 		}
-		defer st.Close()
+		defer back()
 		return putConfig(st, b.Destination, b.Backup.Config, b.stamp, b.started.Truncate(1e9))
 	})
 	if err == nil {

@@ -83,6 +83,10 @@ func (s *Session) Do(f func() error) error {
 	return s.why(answerTime)
 }
 
+// Broken tells whether the session has ended, or its server was silent for too
+// long.
+func (s *Session) Broken() bool { return s.silent.Load() || s.broken.Load() }
+
 func (s *Session) ask(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

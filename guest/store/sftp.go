@@ -105,4 +105,7 @@ func (f *sftpFS) Remove(n string) error {
 	return err
 }
 
+// Broken tells whether the session is of no use any more.
+func (f *sftpFS) Broken() bool { return f.s.Broken() }
+
 func (f *sftpFS) Close() error { return f.s.Close() }

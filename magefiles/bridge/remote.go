@@ -30,6 +30,11 @@ type Remote struct {
 	ReadOnly  bool   `json:"read_only,omitempty"`  // refuse an rsync that writes
 	SSHConfig string `json:"ssh_config,omitempty"` // absolute path for ssh -F; empty: the user's
 	SSH       string `json:"ssh,omitempty"`        // the ssh program; empty: ssh from PATH
+
+	// Mux is the absolute path of the socket by which sessions share a connection,
+	// the one of the sftp session that came first, as long as that lasts. Empty:
+	// each session has its own.
+	Mux string `json:"mux,omitempty"`
 }
 
 // sshOptions come before the user's configuration, as first values win
@@ -44,9 +49,9 @@ var sshOptions = []string{
 	"-o", "PermitLocalCommand=no",
 	"-o", "RemoteCommand=none", // one in the configuration makes ssh refuse ours
 	"-o", "EscapeChar=none",
-	// A master connection that the user has opened is used. Ours never becomes
-	// one: ssh would not end before the last other session on it, or would
-	// stay behind (ControlPersist).
+	// A master connection that the user has opened is used. Ours becomes one only
+	// for others of the same bridge (Remote.Mux): ssh would not end before the last
+	// other session on it, or would stay behind (ControlPersist).
 	"-o", "ControlMaster=no",
 	"-o", "ConnectTimeout=30",
 	// A dead connection is noticed after 15 to 20 s, also where nothing waits for
@@ -88,17 +93,7 @@ func Argv(r Remote, req remote.Request) ([]string, error) {
 	if err := r.Check(); err != nil {
 		return nil, err
 	}
-	argv := []string{"ssh"}
-	if r.SSH != "" {
-		argv[0] = r.SSH
-	}
-	if r.SSHConfig != "" {
-		argv = append(argv, "-F", r.SSHConfig)
-	}
-	if r.Port != "" {
-		argv = append(argv, "-p", r.Port)
-	}
-	argv = append(argv, sshOptions...)
+	argv := append(r.ssh(r.muxArgs(req.Service)), sshOptions...)
 	switch req.Service {
 	case remote.ServiceSFTP:
 		if len(req.Args) > 0 {
@@ -114,6 +109,22 @@ func Argv(r Remote, req remote.Request) ([]string, error) {
 		return append(argv, args...), nil
 	}
 	return nil, proto.Errorf(proto.Internal, "the host offers no service %q to the guest", req.Service)
+}
+
+// ssh is the beginning of every command line: the program, where it finds the
+// destination, and extra.
+func (r Remote) ssh(extra []string) []string {
+	argv := []string{"ssh"}
+	if r.SSH != "" {
+		argv[0] = r.SSH
+	}
+	if r.SSHConfig != "" {
+		argv = append(argv, "-F", r.SSHConfig)
+	}
+	if r.Port != "" {
+		argv = append(argv, "-p", r.Port)
+	}
+	return append(argv, extra...)
 }
 
 func refused(arg string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -32,6 +33,9 @@ func serve(ctx context.Context, l net.Listener, r Remote, h *health, logf func(f
 	if err := r.Check(); err != nil {
 		return err
 	}
+	if r.Mux != "" {
+		defer os.Remove(r.Mux) // of an ssh that had to be killed
+	}
 	if logf == nil {
 		logf = func(string, ...any) {}
 	}
@@ -40,6 +44,11 @@ func serve(ctx context.Context, l net.Listener, r Remote, h *health, logf func(f
 	defer sessions.Wait()
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { l.Close() })()
+
+	// A question to another process, which need not be answered before there is a
+	// session.
+	shared := make(chan Remote, 1)
+	sessions.Go(func() { shared <- r.sharing(ctx) })
 
 	slots := make(chan struct{}, maxSessions)
 	for {
@@ -67,7 +76,9 @@ func serve(ctx context.Context, l net.Listener, r Remote, h *health, logf func(f
 		}
 		sessions.Go(func() {
 			defer func() { <-slots }()
-			s := session{remote: r, health: h, conn: conn, frames: remote.NewFrameWriter(conn)}
+			to := <-shared
+			shared <- to
+			s := session{remote: to, health: h, conn: conn, frames: remote.NewFrameWriter(conn)}
 			if err := s.serve(ctx); err != nil {
 				logf("%v", err)
 			}

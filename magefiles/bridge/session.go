@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -110,11 +111,18 @@ func (s *session) run(ctx context.Context, argv []string, in io.Reader) error {
 		out = tapped{out, dog.heard}
 	}
 	go copyOut(s.frames.CopyStdout, out)
-	go copyOut(s.frames.CopyStderr, io.TeeReader(pipes.err, tail))
+	var said io.Reader = pipes.err
+	if s.remote.Mux != "" {
+		said = &quiet{lines: bufio.NewReader(pipes.err)}
+	}
+	go copyOut(s.frames.CopyStderr, io.TeeReader(said, tail))
 	// A client that does not read must not hold up the end.
 	defer context.AfterFunc(ctx, func() { _ = s.conn.SetWriteDeadline(time.Now().Add(drainTime)) })()
 
 	err = p.Wait()
+	if s.remote.Mux != "" {
+		_ = removeStale(s.remote.Mux) // of an ssh that was killed
+	}
 	pipes.out.drain()
 	pipes.err.drain()
 	<-done

@@ -19,7 +19,7 @@ import (
 
 // sshd makes r's remote a real OpenSSH server on loopback, whose forced
 // command allows sftp and rsync --server only, as a storage box does.
-func (r *rig) sshd() {
+func (r *rig) sshd(options ...string) {
 	t := r.t
 	t.Helper()
 	program, sftpServer := "/usr/sbin/sshd", "/usr/lib/openssh/sftp-server"
@@ -73,7 +73,8 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 Subsystem sftp %s
 ForceCommand %s
-`, port, file("host"), file("authorized_keys"), sftpServer, file("forced")), 0o600)
+%s
+`, port, file("host"), file("authorized_keys"), sftpServer, file("forced"), strings.Join(options, "\n")), 0o600)
 	write("config", fmt.Sprintf(`Host real
   HostName 127.0.0.1
   Port %s

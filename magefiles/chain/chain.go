@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -257,6 +258,9 @@ func (v *vault) bridge(ctx context.Context, readOnly bool) (socket string, stop 
 	}
 	removeDead(dir)
 	socket = filepath.Join(dir, fmt.Sprintf(bridgeSocket, os.Getpid()))
+	if !readOnly { // a backup asks for several sessions, and holds one of them
+		r.Mux = strings.TrimSuffix(socket, "sock") + "mux"
+	}
 	l, err := bridge.Listen(socket)
 	if err != nil {
 		return "", nil, err
@@ -292,10 +296,10 @@ const bridgeSocket = "bridge-%d.sock"
 
 // removeDead removes the sockets of killed processes.
 func removeDead(dir string) {
-	old, _ := filepath.Glob(filepath.Join(dir, "bridge-*.sock"))
+	old, _ := filepath.Glob(filepath.Join(dir, "bridge-*.*")) // also those that ssh made beside it
 	for _, f := range old {
 		var pid int
-		if _, err := fmt.Sscanf(filepath.Base(f), bridgeSocket, &pid); err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		if _, err := fmt.Sscanf(filepath.Base(f), "bridge-%d.", &pid); err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 			_ = os.Remove(f)
 		}
 	}
