@@ -36,6 +36,7 @@ type backup struct {
 	names   *gocryptfs.Names
 	stamp   string // name of this run's folder in the trash
 	passes  int    // passes of rsync that could replace something
+	own     bool   // one of gocryptfs's own files was sent, or something of it changed
 	kept    *kept  // the session with the remote; nil: none
 	fresh   bool   // the vault was made by this run
 	proof   bool   // whether vault and source belong together is to be seen from their names
@@ -166,7 +167,7 @@ func (b *backup) transfer(ctx context.Context) (held bool, err error) {
 		return false, err
 	}
 	suspects := (res.Skipped || len(res.Conflicts) > 0) && !b.result.Incomplete
-	old := b.version.Less(gocryptfs.FixedReverse)
+	old := b.version.Less(gocryptfs.FixedReverse) && !b.settled(suspects)
 	var first, second looked
 	if suspects {
 		if err := b.step(ctx, proto.StepCandidates, func() error { first, err = b.candidates(ctx); return err }); err != nil {
@@ -191,6 +192,14 @@ func (b *backup) transfer(ctx context.Context) (held bool, err error) {
 		return false, err
 	}
 	return b.delete(ctx, first, second, res)
+}
+
+// settled tells whether gocryptfs's own files in the vault need no comparison: they
+// were as they should be after the last run, and this one had nothing to do with
+// any of them. What gocryptfs before 2.5.0 gets wrong is what is in them
+// (gocryptfs#802), and rsync takes that from the image only where it names them.
+func (b *backup) settled(suspects bool) bool {
+	return b.Backup.Settled && !b.proof && !b.own && !suspects && !b.Backup.Checksum && !b.result.Incomplete
 }
 
 // begin mounts the image and, meanwhile, looks at the destination: a connection
@@ -392,7 +401,8 @@ func (b *backup) virtual(ctx context.Context) error {
 		run.Filters = []string{
 			"+ */", "+ /" + gocryptfs.ConfigName, "+ gocryptfs.diriv", "+ gocryptfs.longname.*.name", "- *",
 		}
-		_, err := b.do(ctx, run, nil)
+		run.OnChange = func(string, string) { b.result.Compared = false }
+		_, err := b.do(ctx, run, func() { b.result.Compared = true })
 		return err
 	})
 }

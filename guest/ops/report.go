@@ -16,6 +16,7 @@ import (
 // if the host wants that.
 func (b *backup) change(what, enc string) {
 	if gocryptfs.Virtual(enc) {
+		b.own = true
 		return
 	}
 	if (strings.HasPrefix(what, "<f") || strings.HasPrefix(what, ">f")) && !b.named[enc] {

@@ -80,6 +80,7 @@ type BackupOptions struct {
 	KeepDays    int    `json:"keepDays"`              // age at which a trash folder is removed; 0: never
 	Config      []byte `json:"config"`                // the source's .gocryptfs.reverse.conf
 	Known       bool   `json:"known,omitempty"`       // this configuration was on this destination after the last run
+	Settled     bool   `json:"settled,omitempty"`     // and that one ended well, with gocryptfs's own files as they should be
 
 	LastSuccess time.Time `json:"lastSuccess,omitzero"` // by this machine's clock
 	Changes     bool      `json:"changes,omitempty"`    // emit an event for each changed file
@@ -235,6 +236,7 @@ type BackupResult struct {
 	Trash       string        `json:"trash,omitempty"`
 	DryRun      bool          `json:"dryRun,omitempty"`
 	Incomplete  bool          `json:"incomplete,omitempty"`
+	Compared    bool          `json:"compared,omitempty"` // gocryptfs's own files, from a mount of their own, and none differed
 	NotBackedUp []Omission    `json:"notBackedUp,omitempty"`
 	GocryptfsV  string        `json:"gocryptfs"`
 }

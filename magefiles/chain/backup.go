@@ -109,6 +109,14 @@ func (v *vault) send(ctx context.Context, conf []byte, o BackupOptions) (*proto.
 	if last != nil {
 		req.Backup.LastSuccess = last.Success
 	}
+	began := time.Now()
+	compared := v.state.Settled(began)
+	req.Backup.Settled = req.Backup.Known && !compared.IsZero()
+	if !o.DryRun {
+		if err := v.state.Unsettle(); err != nil {
+			return nil, err
+		}
+	}
 	var result *proto.BackupResult
 	err = v.do(ctx, req, func(e proto.Event) {
 		if e.Backup != nil {
@@ -117,6 +125,13 @@ func (v *vault) send(ctx context.Context, conf []byte, o BackupOptions) (*proto.
 	})
 	if result != nil {
 		v.screen.Backup(result)
+	}
+	switch {
+	case o.DryRun || err != nil || result == nil:
+	case result.Compared:
+		v.state.Settle(began)
+	case req.Backup.Settled:
+		v.state.Settle(compared)
 	}
 	return result, err
 }
