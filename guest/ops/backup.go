@@ -27,7 +27,6 @@ const (
 // backup is one run of a backup.
 type backup struct {
 	*run
-	ctx     context.Context // of the whole run
 	started time.Time
 	dir     string // folder of this run
 	version gocryptfs.Version
@@ -50,7 +49,7 @@ type backup struct {
 }
 
 func (r *run) backup(ctx context.Context) (err error) {
-	b := &backup{run: r, ctx: ctx, started: time.Now()}
+	b := &backup{run: r, started: time.Now()}
 	b.stamp = stampOf(b.started)
 	b.result.DryRun = r.Backup.DryRun
 	if err := r.checkSource(); err != nil {
@@ -68,7 +67,7 @@ func (r *run) backup(ctx context.Context) (err error) {
 	}
 	defer func() {
 		ended := make(chan struct{})
-		go func() { b.drop(); close(ended) }() // waits for the remote
+		go func() { b.drop(ctx); close(ended) }() // waits for the remote
 		b.closeImage(ctx)
 		<-ended
 		if rerr := r.removeRun(context.WithoutCancel(ctx), b.dir); err == nil {
@@ -81,7 +80,7 @@ func (r *run) backup(ctx context.Context) (err error) {
 		return err
 	}
 	if !b.result.Incomplete && !held && !b.result.DryRun {
-		again := func() error { b.drop(); return nil }
+		again := func() error { b.drop(ctx); return nil }
 		if err := b.run.persist(ctx, pruneTries, again, func() error { return b.prune(ctx) }); err != nil && ctx.Err() == nil {
 			// The backup itself is done; old trash can wait for the next run.
 			r.warn("the trash could not be pruned: " + err.Error())
@@ -209,7 +208,7 @@ func (b *backup) begin(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		return b.step(gctx, proto.StepConnect, func() error {
-			again := func() error { b.drop(); return nil }
+			again := func() error { b.drop(gctx); return nil }
 			return b.run.persist(gctx, 0, again, func() (err error) { look, err = b.checkDestination(gctx); return err })
 		})
 	})

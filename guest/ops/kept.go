@@ -27,11 +27,13 @@ func (k *kept) broken() bool {
 // ended meanwhile. back gives it back; until then, the end of ctx ends it.
 func (b *backup) store(ctx context.Context) (st store.FS, back func() bool, err error) {
 	if b.kept != nil && b.kept.broken() {
-		b.drop()
+		b.drop(ctx)
 	}
 	if b.kept == nil {
 		k := &kept{}
-		k.ctx, k.cancel = context.WithCancel(b.ctx) // ctx may be that of one step
+		// ctx may be that of one step; and an rsync that is told to end has a moment to
+		// do so in order, over the connection of this session.
+		k.ctx, k.cancel = context.WithCancel(context.WithoutCancel(ctx))
 		stop := context.AfterFunc(ctx, k.cancel)
 		k.FS, err = b.connect(k.ctx)
 		if err != nil {
@@ -44,12 +46,14 @@ func (b *backup) store(ctx context.Context) (st store.FS, back func() bool, err 
 	return b.kept.FS, context.AfterFunc(ctx, b.kept.cancel), nil
 }
 
-// drop ends the session, if there is one.
-func (b *backup) drop() {
+// drop ends the session, if there is one: in order, unless ctx has ended.
+func (b *backup) drop(ctx context.Context) {
 	if b.kept == nil {
 		return
 	}
+	stop := context.AfterFunc(ctx, b.kept.cancel)
 	_ = b.kept.Close()
+	stop()
 	b.kept.cancel()
 	b.kept = nil
 }

@@ -142,7 +142,7 @@ func (r *run) wait(ctx context.Context, cause error, d time.Duration) error {
 // source or an image that went away meanwhile would look like one without files.
 func (b *backup) persist(ctx context.Context, f func() error) error {
 	return b.run.persist(ctx, 0, func() error {
-		b.drop() // the same link broke, whoever noticed it
+		b.drop(ctx) // the same link broke, whoever noticed it
 		if err := b.checkSource(); err != nil {
 			return err
 		}

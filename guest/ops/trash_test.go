@@ -29,7 +29,7 @@ func pruned(t *testing.T, now, last time.Time, trash string) (left []string, sai
 		Destination: proto.Destination{Local: true, Trash: trash},
 		Backup:      proto.BackupOptions{KeepDays: 30, Known: true, LastSuccess: last},
 	}}
-	b := &backup{run: r, ctx: t.Context(), started: now, result: proto.BackupResult{Transferred: 1}}
+	b := &backup{run: r, started: now, result: proto.BackupResult{Transferred: 1}}
 	if err := b.prune(context.Background()); err != nil {
 		t.Error(err)
 	}
