@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -137,9 +138,18 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// processes are the pids of those with text in their command line (Linux).
+// processes are the pids of those with text in their command line.
 func processes(t *testing.T, text string) (pids []int) {
 	t.Helper()
+	if runtime.GOOS != "linux" {
+		out, _ := exec.Command("pgrep", "-f", "--", text).Output() // 1: there are none
+		for f := range strings.FieldsSeq(string(out)) {
+			pid, err := strconv.Atoi(f)
+			must(t, err)
+			pids = append(pids, pid)
+		}
+		return pids
+	}
 	dirs, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	must(t, err)
 	for _, d := range dirs {
