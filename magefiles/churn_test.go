@@ -60,6 +60,7 @@ func (l *lab) renewAll(round int) {
 // TestChurn: folders are deleted and made anew between runs, and all the while
 // that backups run.
 func TestChurn(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.renewAll(0)
 	l.ok("init")
@@ -107,6 +108,7 @@ func TestChurn(t *testing.T) {
 // wrong directory IVs (gocryptfs#802), with which nothing in a folder can be
 // decrypted.
 func TestChurnUnderOneMount(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.renewAll(0)
 	l.ok("init")

@@ -61,6 +61,7 @@ func (l *lab) decryptTrash() map[string]string {
 // TestDeletions: what the source no longer has goes to the trash, within the
 // limit; afterwards the vault is what the source is.
 func TestDeletions(t *testing.T) {
+	t.Parallel()
 	l := newLab(t).started()
 	for _, step := range []struct {
 		name    string
@@ -130,6 +131,7 @@ func TestDeletions(t *testing.T) {
 
 // TestDeletionLimit: above 10 % somebody has to say so.
 func TestDeletionLimit(t *testing.T) {
+	t.Parallel()
 	l := newLab(t).started()
 	before := l.onRemote()
 	for i := range 5 {
@@ -170,6 +172,7 @@ func TestDeletionLimit(t *testing.T) {
 
 // TestDryRun: it says in plaintext what would be done, and does nothing.
 func TestDryRun(t *testing.T) {
+	t.Parallel()
 	l := newLab(t).started()
 	before, last := l.onRemote(), mustJSON(t, l.status().LastBackup)
 	l.remove("folder 0/file 0")
@@ -192,6 +195,7 @@ func TestDryRun(t *testing.T) {
 
 // TestPrune: old trash goes, and nothing else that lies there.
 func TestPrune(t *testing.T) {
+	t.Parallel()
 	l := newLab(t).started()
 	l.remove("folder 0/file 0")
 	l.ok("backup")

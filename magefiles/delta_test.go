@@ -12,6 +12,7 @@ import (
 
 // TestDelta: what changed is sent, and little more.
 func TestDelta(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	const size = 64 << 20
 	big := filepath.Join(l.source, "big")

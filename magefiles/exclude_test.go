@@ -14,6 +14,7 @@ import (
 // TestExcludesKeepTheKeyFile: patterns that match the vault's configuration,
 // under either of its names, leave the vault mountable.
 func TestExcludesKeepTheKeyFile(t *testing.T) {
+	t.Parallel()
 	for _, pattern := range []string{"*.conf", "*", "/*", ".gocryptfs.reverse.conf", "/.gocryptfs.reverse.conf", "gocryptfs.conf"} {
 		t.Run(pattern, func(t *testing.T) {
 			l := newLab(t)
@@ -53,6 +54,7 @@ func TestExcludesKeepTheKeyFile(t *testing.T) {
 // TestExcludeFromTheBeginning: the same for a vault whose first backup already
 // has the worst pattern.
 func TestExcludeFromTheBeginning(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.write("file", "text")
 	l.exclude = []string{"*"}
@@ -68,6 +70,7 @@ func TestExcludeFromTheBeginning(t *testing.T) {
 // TestExcludes: patterns are on plaintext names, as gocryptfs(1) has them, and
 // what is excluded from now on is what the source no longer has.
 func TestExcludes(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.fill()
 	for _, f := range []string{"a.tmp", "deep/b.tmp", "cache/c", "deep/cache/d", "keep.tmp.txt", "ä ö/ü.tmp"} {

@@ -53,6 +53,7 @@ var twiceFailures = []failure{
 
 // TestTwoVaultsAtOnce: backups of two vaults run side by side.
 func TestTwoVaultsAtOnce(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.fill()
 	second, secondPass := l.path("second"), filepath.Join(l.mem, "second")

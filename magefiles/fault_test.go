@@ -16,6 +16,7 @@ import (
 // remote, and once it is mended the next run is right. TestFailures has those
 // that a backup refuses before it sends anything.
 func TestSourceFaults(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		user  bool // an ordinary user runs it
@@ -97,6 +98,7 @@ func back(l *lab) {
 // TestLostKeyFile: the vault's configuration is restored from the copy in the
 // state folder, else from the vault, and never made anew.
 func TestLostKeyFile(t *testing.T) {
+	t.Parallel()
 	l := newLab(t).started()
 	key := filepath.Join(l.source, gocryptfs.ReverseConfigName)
 	inVault := filepath.Join(l.vault, gocryptfs.ConfigName)

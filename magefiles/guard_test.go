@@ -30,6 +30,7 @@ func (l *lab) stockInit(dir, passFile string) {
 
 // TestInit: it makes a vault once, and keeps its hands off what is there.
 func TestInit(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.fill()
 	l.refused(proto.Vault, []string{"backup"}, "is not initialised", "fuseless init")
@@ -89,6 +90,7 @@ func TestInitOnTerminal(t *testing.T) {
 
 // TestForeignDestination: a folder that is not this vault's is left alone.
 func TestForeignDestination(t *testing.T) {
+	t.Parallel()
 	t.Run("other files", func(t *testing.T) {
 		l := newLab(t)
 		l.fill()
@@ -123,6 +125,7 @@ func TestForeignDestination(t *testing.T) {
 // TestWrongPassphrase: 12, and nothing stays mounted. The other targets are in
 // TestFailures.
 func TestWrongPassphrase(t *testing.T) {
+	t.Parallel()
 	l := newLab(t).started()
 	before := l.onRemote()
 	must(t, os.WriteFile(l.passFile(), []byte("wrong\n"), 0o600))
@@ -165,6 +168,7 @@ func TestRemoteDown(t *testing.T) {
 
 // TestTwoAtOnce: the second run is refused with the first one's pid.
 func TestTwoAtOnce(t *testing.T) {
+	t.Parallel()
 	l := newLab(t).started()
 	l.write("folder 0/new", "new")
 	// The first run waits for its passphrase, which comes from a FIFO.
@@ -197,6 +201,7 @@ func TestTwoAtOnce(t *testing.T) {
 // TestAdoption: a vault that was made by hand with stock gocryptfs and rsync is
 // taken as it is.
 func TestAdoption(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.fill()
 	l.stockInit(l.source, l.passFile())

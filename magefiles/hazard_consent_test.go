@@ -17,6 +17,7 @@ import (
 // TestConsentIsForTheNumber: who answers is asked again if meanwhile more is
 // missing than was shown.
 func TestConsentIsForTheNumber(t *testing.T) {
+	t.Parallel()
 	l := newLab(t).started()
 	before := l.onRemote()
 	for i := range 5 {
@@ -45,6 +46,7 @@ func TestConsentIsForTheNumber(t *testing.T) {
 
 // TestEmptiedSource: a flag in a script never empties a vault; a person may.
 func TestEmptiedSource(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		empty func(l *lab)
@@ -86,6 +88,7 @@ func TestEmptiedSource(t *testing.T) {
 
 // TestManyFoldersBecomeFiles: more than rsync keeps messages for, in one run.
 func TestManyFoldersBecomeFiles(t *testing.T) {
+	t.Parallel()
 	const many = 1100
 	l := newLab(t)
 	for i := range many {
@@ -110,6 +113,7 @@ func TestManyFoldersBecomeFiles(t *testing.T) {
 // TestPassphraseChanged: it is changed on the source, with stock gocryptfs; the
 // vault's configuration follows.
 func TestPassphraseChanged(t *testing.T) {
+	t.Parallel()
 	const changed = "another passphrase: 55f0e1"
 	l := newLab(t).started()
 	c := exec.Command("gocryptfs", "-q", "-reverse", "-passwd", "--", l.source)

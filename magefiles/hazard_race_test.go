@@ -19,6 +19,7 @@ import (
 // passes of a run with deletions are under way, behind a mount that has been
 // read before. Whatever the run makes of it, no folder of the vault is lost.
 func TestFoldersRenewedLate(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.renewAll(0)
 	for i := range 40 {
@@ -131,6 +132,7 @@ func readAll(dir string) {
 // TestTrashKeepsWhatTheLastBackupHad: a file that changes between the passes of
 // one run does not replace, in the trash, the version that the last backup had.
 func TestTrashKeepsWhatTheLastBackupHad(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.fill()
 	l.write("turns/a", "a")

@@ -28,6 +28,7 @@ func (l *lab) directoryIV() string {
 // TestRestoreDamagedFolder: gocryptfs hides a folder whose names it cannot
 // decrypt. A restore without it is not complete.
 func TestRestoreDamagedFolder(t *testing.T) {
+	t.Parallel()
 	l := newLab(t).started()
 	want := snapshot(t, l.source)
 	iv := l.directoryIV()
@@ -73,6 +74,7 @@ func TestRestoreDamagedFolder(t *testing.T) {
 // TestRestorePartial: what arrived of a file when a backup broke off is no file
 // of the backup, and a restore is complete without it.
 func TestRestorePartial(t *testing.T) {
+	t.Parallel()
 	for name, lab := range map[string]func(*testing.T) *lab{"remote": newLab, "local": localLab} {
 		t.Run(name, func(t *testing.T) {
 			l := lab(t).started()
@@ -95,6 +97,7 @@ func TestRestorePartial(t *testing.T) {
 
 // TestRestoreIntoExisting: the folders that are there keep their mode and owner.
 func TestRestoreIntoExisting(t *testing.T) {
+	t.Parallel()
 	l := newLab(t).started()
 	to := l.path("to")
 	dir := filepath.Join(to, "folder 1")
@@ -121,6 +124,7 @@ func TestRestoreIntoExisting(t *testing.T) {
 
 // TestRestoreRefused: what can only be a slip changes nothing.
 func TestRestoreRefused(t *testing.T) {
+	t.Parallel()
 	l := localLab(t).started()
 	before := l.onRemote()
 	to := l.path("to")
@@ -139,6 +143,7 @@ func TestRestoreRefused(t *testing.T) {
 // TestRestoreInterrupted: a restore that is stopped while it decrypts goes on
 // later, and then all folders have the times and modes of the backup.
 func TestRestoreInterrupted(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.fill()
 	l.write("folder 2/large", strings.Repeat("slow", 1<<18))

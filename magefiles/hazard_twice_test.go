@@ -20,6 +20,7 @@ import (
 
 // TestTwoMountsAtOnce: the second waits for the first, and finds it done.
 func TestTwoMountsAtOnce(t *testing.T) {
+	t.Parallel()
 	l := newLab(t).started()
 	for round := range 5 {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)

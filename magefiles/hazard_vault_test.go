@@ -45,6 +45,7 @@ func (l *lab) foreignVault(pass string) {
 // TestAnotherVaultAtKnownPlace: what was this source's vault yesterday is
 // looked at again today.
 func TestAnotherVaultAtKnownPlace(t *testing.T) {
+	t.Parallel()
 	l := newLab(t).started()
 	aside := filepath.Join(l.remote, "aside")
 	must(t, os.Rename(l.vault, aside))
@@ -80,6 +81,7 @@ func (l *lab) anotherMachine() {
 // TestAdoptForeignVault: a vault's configuration that was taken from the vault
 // itself is no proof that the source belongs to it. The names are.
 func TestAdoptForeignVault(t *testing.T) {
+	t.Parallel()
 	l := newLab(t).started()
 	before := l.onRemote()
 	l.anotherMachine()
@@ -113,6 +115,7 @@ func TestAdoptForeignVault(t *testing.T) {
 // TestAdoptOwnVault: a copy of the source on a new machine goes on with the
 // vault, and sends what differs.
 func TestAdoptOwnVault(t *testing.T) {
+	t.Parallel()
 	l := newLab(t).started()
 	was := l.source
 	before := l.onRemote()
@@ -137,6 +140,7 @@ func TestAdoptOwnVault(t *testing.T) {
 // TestTrashCannotBe: where nothing can be moved to the trash, the first backup
 // says so, and not the first one that deletes.
 func TestTrashCannotBe(t *testing.T) {
+	t.Parallel()
 	const says, hint = "the trash beside the vault", "use a folder inside as destination"
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
@@ -189,6 +193,7 @@ func TestTrashCannotBe(t *testing.T) {
 // TestDestinationSymlink: the trash would lie beside the link, or beside what
 // it leads to.
 func TestDestinationSymlink(t *testing.T) {
+	t.Parallel()
 	for name, lab := range map[string]func(*testing.T) *lab{"remote": newLab, "local": localLab} {
 		t.Run(name, func(t *testing.T) {
 			l := lab(t)
@@ -207,6 +212,7 @@ func TestDestinationSymlink(t *testing.T) {
 // TestEmptyConfigLeft: what a full disk leaves of a first backup does not block
 // the next try.
 func TestEmptyConfigLeft(t *testing.T) {
+	t.Parallel()
 	for name, lab := range map[string]func(*testing.T) *lab{"remote": newLab, "local": localLab} {
 		t.Run(name, func(t *testing.T) {
 			l := lab(t)
@@ -221,6 +227,7 @@ func TestEmptyConfigLeft(t *testing.T) {
 // TestInsideEachOther: by way of a symlink, source and destination can be
 // inside each other though their names are not.
 func TestInsideEachOther(t *testing.T) {
+	t.Parallel()
 	const says = "lie inside each other"
 	t.Run("the vault in the source", func(t *testing.T) {
 		l := localLab(t)

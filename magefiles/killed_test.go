@@ -31,6 +31,7 @@ func (l *lab) paused() (c *exec.Cmd, stderr *bytes.Buffer) {
 
 // TestInterrupted: Ctrl-C ends a backup with a code of its own, and cleans up.
 func TestInterrupted(t *testing.T) {
+	t.Parallel()
 	l := newLab(t).started()
 	l.write("folder 0/new", "new")
 	before := l.onRemote()
@@ -50,6 +51,7 @@ func TestInterrupted(t *testing.T) {
 // TestKilled: what a run that was killed leaves is seen by `status`, and taken
 // down by the next run.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	for _, next := range []string{"backup", "down"} {
 		t.Run(next, func(t *testing.T) {
 			l := newLab(t).started()

@@ -14,6 +14,7 @@ import (
 // TestNewMachine: the disk is gone; a configuration with the destination, and
 // the passphrase, are enough.
 func TestNewMachine(t *testing.T) {
+	t.Parallel()
 	l := newLab(t).started()
 	want := snapshot(t, l.source)
 	must(t, os.RemoveAll(l.source))
@@ -41,6 +42,7 @@ func TestNewMachine(t *testing.T) {
 
 // TestRestore: it never overwrites, and restores parts.
 func TestRestore(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.fill()
 	for _, f := range []string{"a.jpg", "folder 0/b.jpg", "2024/c.jpg", "2024/deep/d.jpg", "2024/e.txt", "with [brackets]/f.txt"} {

@@ -130,6 +130,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 // TestChainRestricted runs every target that reaches the remote against a
 // forced command, and looks at what it was asked for.
 func TestChainRestricted(t *testing.T) {
+	t.Parallel()
 	needs(t, "mount.davfs")
 	if os.Getuid() != 0 {
 		t.Skip("davfs2 needs root")

@@ -17,6 +17,7 @@ import (
 
 // TestOneLogin: a backup logs in to the remote once, whatever it has to do there.
 func TestOneLogin(t *testing.T) {
+	t.Parallel()
 	l := newLab(t).started()
 	for what, change := range map[string]func(){
 		"nothing": func() {},
@@ -40,6 +41,7 @@ func TestOneLogin(t *testing.T) {
 // each run that has to do with one of them, and after each run that did not come
 // to its end; else that would be half of the time of a run without changes.
 func TestSettled(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	if v, err := gocryptfs.Installed(t.Context()); err != nil || !v.Less(gocryptfs.FixedReverse) {
 		t.Skip("for gocryptfs before 2.5.0; this is ", v)
