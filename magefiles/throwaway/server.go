@@ -41,6 +41,7 @@ type Server struct {
 	work    sync.WaitGroup
 	refuse  atomic.Bool
 	in, out atomic.Int64
+	gate    gate
 
 	mu       sync.Mutex
 	conns    map[net.Conn]struct{}
@@ -132,7 +133,7 @@ func (s *Server) refused(what string) {
 
 func (s *Server) accept() {
 	for {
-		c, err := s.l.Accept()
+		conn, err := s.l.Accept()
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) || s.ctx.Err() != nil {
 				return
@@ -144,6 +145,7 @@ func (s *Server) accept() {
 				return
 			}
 		}
+		c := &counted{Conn: conn, s: s, closed: make(chan struct{})}
 		s.mu.Lock()
 		s.conns[c] = struct{}{}
 		s.mu.Unlock()
@@ -163,7 +165,7 @@ func (s *Server) accept() {
 // serve serves one connection to its end.
 func (s *Server) serve(c net.Conn) {
 	_ = c.SetDeadline(time.Now().Add(handshakeTime))
-	conn, channels, requests, err := ssh.NewServerConn(&counted{Conn: c, in: &s.in, out: &s.out}, s.config)
+	conn, channels, requests, err := ssh.NewServerConn(c, s.config)
 	if err != nil {
 		return
 	}
@@ -198,20 +200,30 @@ func (s *Server) serve(c net.Conn) {
 	conn.Close()
 }
 
-// counted counts the bytes of a connection.
+// counted counts the bytes of a connection, and passes them through the gate.
 type counted struct {
 	net.Conn
-	in, out *atomic.Int64
+	s      *Server
+	once   sync.Once
+	closed chan struct{}
 }
 
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	c.in.Add(int64(n))
+	c.s.in.Add(int64(n))
+	c.s.gate.came(n)
+	c.s.gate.wait(c.closed)
 	return n, err
 }
 
 func (c *counted) Write(p []byte) (int, error) {
+	c.s.gate.wait(c.closed)
 	n, err := c.Conn.Write(p)
-	c.out.Add(int64(n))
+	c.s.out.Add(int64(n))
 	return n, err
+}
+
+func (c *counted) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
 }
