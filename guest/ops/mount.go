@@ -41,10 +41,14 @@ func writeJSON(path string, v any) error {
 		return err
 	}
 	tmp := path + ".new"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
-		return err
+	if err = os.WriteFile(tmp, b, 0o600); err == nil {
+		err = os.Rename(tmp, path)
 	}
-	return os.Rename(tmp, path)
+	if err != nil {
+		_ = os.Remove(tmp)
+		return rundir.Error(filepath.Dir(path), "cannot write to the runtime folder", err)
+	}
+	return nil
 }
 
 func readJSON(path string, v any) bool {

@@ -54,7 +54,7 @@ func makeOnce(instance, vault string) (string, error) {
 	for _, p := range []string{"", instance, vault} {
 		dir = filepath.Join(dir, p)
 		if err := os.Mkdir(dir, 0o700); err != nil && !os.IsExist(err) {
-			return "", proto.Errorf(proto.Mount, "cannot make the runtime folder: %w", err)
+			return "", Error(dir, "cannot make the runtime folder", err)
 		}
 		fi, err := os.Lstat(dir)
 		if err != nil {
@@ -68,6 +68,17 @@ func makeOnce(instance, vault string) (string, error) {
 	}
 	return dir, nil
 }
+
+// Error is err, met with something in the runtime folder dir, with its code:
+// NoSpace if its file system is full, else Mount.
+func Error(dir, what string, err error) *proto.Error {
+	if full(err) {
+		return proto.Errorf(proto.NoSpace, "%s: %w", what, err).WithHint("make room on the file system of %s, which is in memory", dir)
+	}
+	return proto.Errorf(proto.Mount, "%s: %w", what, err).WithHint("look at %s", dir)
+}
+
+func full(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // Remove removes the folder of a vault and those above it, as far as they are
 // empty.
@@ -140,7 +151,7 @@ func StateError(dir, what string, err error) *proto.Error {
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return proto.Errorf(proto.Config, "%s: %w", what, err).
 			WithHint("%s must be yours; or set XDG_STATE_HOME to a folder that is", dir)
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case full(err):
 		return proto.Errorf(proto.NoSpace, "%s: %w", what, err).WithHint("make room on the disk of %s", dir)
 	}
 	return proto.Errorf(proto.Internal, "%s: %w", what, err).WithHint("look at %s", dir)
