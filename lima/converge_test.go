@@ -189,3 +189,17 @@ func TestStalePID(t *testing.T) {
 		t.Errorf("left: %q", left)
 	}
 }
+
+// One that hangs is not asked to shut down, and what is stopped is let be.
+func TestKill(t *testing.T) {
+	i, log := faked(t)
+	if _, err := i.Converge(t.Context(), []byte("cpus: 1\n"), Options{}); err != nil {
+		t.Fatal(err)
+	}
+	calls(log)
+	for _, want := range []string{"kill", ""} {
+		if err := i.Kill(t.Context()); err != nil || calls(log) != want || i.Quick() != Stopped {
+			t.Errorf("%v; called were not %q, or it is %s", err, want, i.Quick())
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -41,6 +42,9 @@ func fake(log string, args []string) error {
 		name = strings.TrimPrefix(args[1], "--name=")
 		dir = filepath.Join(home, name)
 	}
+	if verb == "stop" && slices.Contains(args, "--force") {
+		verb = "kill"
+	}
 	f, err := os.OpenFile(log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
@@ -69,6 +73,8 @@ func fake(log string, args []string) error {
 		return fakeAgent(filepath.Dir(args[2]))
 	case "stop":
 		return fakeStop(dir)
+	case "kill":
+		return fakeKill(dir)
 	case "delete":
 		if _, err := os.Stat(filepath.Join(dir, "lima.yaml")); err != nil {
 			return nil // so does limactl
@@ -157,4 +163,19 @@ func fakeStop(dir string) error {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+func fakeKill(dir string) error {
+	b, err := os.ReadFile(filepath.Join(dir, "ha.pid"))
+	if err != nil {
+		return err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		return err
+	}
+	for _, f := range []string{"ha.pid", "qemu.pid"} {
+		_ = os.Remove(filepath.Join(dir, f))
+	}
+	return syscall.Kill(pid, syscall.SIGKILL)
 }

@@ -279,3 +279,41 @@ func step(t *testing.T, what string, f func() error) {
 		t.Fatalf("%s: %v", what, err)
 	}
 }
+
+// A guest that hangs is told from one that is slow to say no.
+func TestAnswers(t *testing.T) {
+	i := sshdInstance(t)
+	if err := i.Connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !i.Answers(t.Context(), 20*time.Second) {
+		t.Error("a guest that answers is said not to")
+	}
+	out, err := proc.Output(t.Context(), proc.Cmd{Argv: i.SSH("sh", "-c", "echo $PPID")}) // its sshd
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if i.Answers(t.Context(), time.Second) {
+		t.Error("a guest that hangs is said to answer")
+	}
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if !i.Answers(t.Context(), 20*time.Second) {
+		t.Error("a guest that goes on is said to hang")
+	}
+	i.disconnect(t.Context())
+	if err := os.WriteFile(i.file("ssh.config"), []byte("Host lima-vm\n  Hostname 127.0.0.1\n  Port 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if !i.Answers(t.Context(), 20*time.Second) {
+		t.Error("a connection that is refused is said to hang")
+	}
+}

@@ -123,6 +123,16 @@ func (i Instance) disconnect(ctx context.Context) {
 	}
 }
 
+// Answers says whether the guest runs a command within the limit. A connection
+// that is refused or breaks counts as an answer, for whoever uses it is told so at
+// once; a VM that hangs says nothing.
+func (i Instance) Answers(ctx context.Context, limit time.Duration) bool {
+	wait, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	_, err := i.ssh(wait, i.SSH("true"))
+	return err == nil || ctx.Err() != nil || wait.Err() == nil
+}
+
 // Terminal is the argv of a login shell in the guest on this terminal.
 func (i Instance) Terminal() []string {
 	return []string{"ssh", "-F", i.file("ssh.config"), "-t", "-o", "ForwardAgent=no", "-o", "ControlPath=" + i.file(link), "-o", "ControlMaster=no", "lima-" + i.Name}

@@ -31,6 +31,7 @@ const (
 	Running  State = "running"  // and it was ready
 	Degraded State = "degraded" // it runs, and a probe or a mount failed
 	Broken   State = "broken"   // only a part of it runs
+	Hung     State = "hung"     // it runs, and does not answer; only who asked it knows
 )
 
 // Status is an instance's state as `limactl list` has it, made finer by the

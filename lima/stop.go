@@ -25,6 +25,22 @@ func (i Instance) Stop(ctx context.Context) error {
 	return i.stop(ctx)
 }
 
+// Kill ends an instance that does not answer, as a power failure does: it is not
+// asked to shut down, which it would be given minutes for.
+func (i Instance) Kill(ctx context.Context) error {
+	unlock, err := i.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	i.removeStalePIDs()
+	i.disconnect(ctx)
+	if s := i.Quick(); s == Absent || s == Stopped {
+		return nil
+	}
+	return i.kill(ctx)
+}
+
 func (i Instance) stop(ctx context.Context) error {
 	i.removeStalePIDs()
 	i.disconnect(ctx)
@@ -42,6 +58,10 @@ func (i Instance) stop(ctx context.Context) error {
 			return nil
 		}
 	}
+	return i.kill(ctx)
+}
+
+func (i Instance) kill(ctx context.Context) error {
 	if _, err := i.limactl(ctx, nil, nil, "stop", "--force", i.Name); err != nil {
 		return proto.Errorf(failed, "stop the VM: %w", err).WithHint("the logs are in %s", i.Dir())
 	}

@@ -69,7 +69,7 @@ func Open(verbose bool) (*Chain, error) {
 func New(c *config.Config, verbose bool) *Chain {
 	chain := &Chain{Config: c, Verbose: verbose, instance: rundir.Instance(c.File), secrets: map[string]passphrase.Secret{}}
 	if c.Guest == config.Lima {
-		chain.machine = &Machine{chain: chain, dirs: map[string]string{}}
+		chain.machine = &Machine{chain: chain, dirs: map[string]string{}, hung: make(chan struct{})}
 	}
 	return chain
 }

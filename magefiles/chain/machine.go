@@ -27,6 +27,9 @@ type Machine struct {
 	mu    sync.Mutex
 	ready bool              // it runs, as rendered, with our guest binary
 	dirs  map[string]string // runtime folder in the guest, by vault
+
+	hungOnce sync.Once
+	hung     chan struct{} // closed when the VM was found not to answer
 }
 
 // needMachine is for the targets that are about the VM itself.

@@ -53,8 +53,13 @@ func (m *Machine) ifRunning(ctx context.Context) (*guestrun.Guest, error) {
 	return m.running()
 }
 
-// doIfRunning sends a request that has nothing to do where the VM does not run.
+// doIfRunning sends a request that has nothing to do where the VM does not run,
+// and that ends where the VM hangs.
 func (m *Machine) doIfRunning(ctx context.Context, req proto.Request, on func(proto.Event)) error {
+	return m.whileAnswering(ctx, func(ctx context.Context) error { return m.ask(ctx, req, on) })
+}
+
+func (m *Machine) ask(ctx context.Context, req proto.Request, on func(proto.Event)) error {
 	g, err := m.ifRunning(ctx)
 	switch {
 	case err != nil:

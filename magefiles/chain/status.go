@@ -60,6 +60,9 @@ func (c *Chain) Status(ctx context.Context, asJSON bool) error {
 		doc.Vaults = append(doc.Vaults, s)
 		return err
 	})
+	if doc.VM != nil && c.machine.isHung() {
+		doc.VM.State = lima.Hung
+	}
 	if asJSON {
 		enc := json.NewEncoder(os.Stdout)
 		enc.SetIndent("", "  ")

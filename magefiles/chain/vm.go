@@ -58,6 +58,10 @@ func (m *Machine) stop(ctx context.Context) error {
 	if i.Tool, err = m.tool(ctx); err != nil {
 		return err
 	}
+	if m.hangs(ctx) {
+		say("warning: %s does not answer; it is ended by force", i.Name)
+		return i.Kill(ctx)
+	}
 	say("stopping %s", i.Name)
 	return i.Stop(ctx)
 }
@@ -94,7 +98,8 @@ func (c *Chain) Destroy(ctx context.Context, yes bool) error {
 		return err
 	}
 	// What hangs in the VM goes with it; what is on this machine must be said.
-	derr := c.down(ctx, c.Config.Vaults)
+	go m.probe(ctx)
+	derr := c.down(ctx, c.Config.Vaults, true)
 	if err := m.notAtWork(); err != nil {
 		return err
 	}
@@ -106,6 +111,12 @@ func (c *Chain) Destroy(ctx context.Context, yes bool) error {
 		return err
 	}
 	defer done()
+	if m.hangs(ctx) {
+		say("warning: %s does not answer; it is ended by force", i.Name)
+		if err := i.Kill(ctx); err != nil {
+			return err
+		}
+	}
 	return i.Delete(ctx)
 }
 

@@ -32,7 +32,9 @@ func Local(binary string) *Guest { return &Guest{Argv: []string{binary, "run"}} 
 
 // Do sends one request and calls on for each event, in order. The secrets in
 // req travel on standard input. When ctx ends, standard input is closed, and
-// the guest cleans up. A failed request returns a *proto.Error.
+// the guest cleans up. A failed request returns a *proto.Error. Where the cause
+// of ctx's end is a *proto.Error with code Guest, nobody is there who could clean
+// up: then Do waits for nothing, and returns that error.
 func (g *Guest) Do(ctx context.Context, req proto.Request, on func(proto.Event)) error {
 	req.Protocol = proto.Version
 	line, err := json.Marshal(req)
@@ -61,11 +63,16 @@ func (g *Guest) Do(ctx context.Context, req proto.Request, on func(proto.Event))
 	}
 	ended := make(chan struct{})
 	defer close(ended)
+	gone := func() bool { return proto.CodeOf(context.Cause(ctx)) == proto.Guest }
 	stop := context.AfterFunc(ctx, func() {
 		stdin.Close()
+		wait := patience
+		if gone() {
+			wait = 0
+		}
 		select {
 		case <-ended:
-		case <-time.After(patience):
+		case <-time.After(wait):
 			_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
 		}
 	})
@@ -75,6 +82,8 @@ func (g *Guest) Do(ctx context.Context, req proto.Request, on func(proto.Event))
 	_ = stdin.Close()
 	err = c.Wait()
 	switch {
+	case gone():
+		return context.Cause(ctx)
 	case failed != nil && failed.Code == proto.Interrupted && ctx.Err() != nil:
 		hint := failed.Hint
 		if hint == "" {
