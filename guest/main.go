@@ -31,6 +31,7 @@ const usage = `usage: fuseless-guest COMMAND
   dial      reach the remote through the host's ssh; called by sshfs and rsync
   webdav    serve a folder: -root DIR -listen ADDR -credentials FILE [-read-only]
   rundir    INSTANCE VAULT: make the runtime folder of a vault, and print its path
+            and the names of the sockets to the remote that are in it
   version   print the version
 `
 
@@ -81,6 +82,11 @@ func runtimeFolder(args []string) proto.Code {
 		return proto.CodeOf(err)
 	}
 	fmt.Println(dir)
+	// The host knows which of its runs were killed, and takes those back.
+	sockets, _ := filepath.Glob(filepath.Join(dir, "bridge-*.sock"))
+	for _, s := range sockets {
+		fmt.Println(filepath.Base(s))
+	}
 	return proto.OK
 }
 

@@ -2,13 +2,16 @@ package chain
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"fuseless/guest/proc"
 	"fuseless/guest/proto"
+	"fuseless/guest/rundir"
 	"fuseless/lima"
 	"fuseless/magefiles/bridge"
 	"fuseless/templates"
@@ -31,16 +34,36 @@ func (m *Machine) runtimeDir(ctx context.Context, vault string) (string, error) 
 	wait, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	out, err := proc.Output(wait, proc.Cmd{Argv: i.SSH(templates.GuestFile, "rundir", m.chain.instance, vault), Env: []string{"SSH_AUTH_SOCK="}})
-	dir := strings.TrimSpace(string(out))
+	dir, sockets, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	if err == nil && !filepath.IsAbs(dir) {
 		err = fmt.Errorf("it names %q", dir)
 	}
-	if err != nil {
+	switch {
+	case proc.ExitCode(err) == int(proto.NoSpace):
+		return "", proto.Errorf(proto.NoSpace, "cannot make the runtime folder in the VM: %s", proc.Stderr(err)).
+			WithHint("its memory is full; `fuseless down` and `fuseless up` make room")
+	case err != nil:
 		return "", proto.Errorf(proto.Guest, "cannot make the runtime folder in the VM: %w: %s", err, proc.Stderr(err)).
 			WithHint("`fuseless logs` shows what the VM says")
 	}
 	m.dirs[vault] = dir
+	m.takeBack(ctx, vault, dir, strings.Fields(sockets))
 	return dir, nil
+}
+
+// takeBack takes the sockets of runs that were killed out of the VM: the
+// connection that they were forwarded over lives on, and so do they.
+func (m *Machine) takeBack(ctx context.Context, vault, inGuest string, sockets []string) {
+	here, err := rundir.Path(m.chain.instance, vault)
+	if err != nil {
+		return
+	}
+	for _, name := range sockets {
+		var pid int
+		if _, err := fmt.Sscanf(name, bridgeSocket, &pid); err == nil && fmt.Sprintf(bridgeSocket, pid) == name && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			m.unforward(ctx, filepath.Join(inGuest, name), filepath.Join(here, name))
+		}
+	}
 }
 
 // forward makes the host's socket one of the guest, and returns its path there.
