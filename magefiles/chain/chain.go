@@ -244,7 +244,7 @@ func (v *vault) remote(readOnly bool) bridge.Remote {
 
 // bridge opens a bridge to the remote for as long as this target runs, and
 // returns its socket as the guest sees it.
-func (v *vault) bridge(ctx context.Context, readOnly bool) (socket string, stop func(), err error) {
+func (v *vault) bridge(ctx context.Context, readOnly bool) (inGuest string, stop func(), err error) {
 	if v.Destination.Local {
 		return "", v.tidy, nil
 	}
@@ -257,7 +257,7 @@ func (v *vault) bridge(ctx context.Context, readOnly bool) (socket string, stop 
 		return "", nil, err
 	}
 	removeDead(dir)
-	socket = filepath.Join(dir, fmt.Sprintf(bridgeSocket, os.Getpid()))
+	socket := filepath.Join(dir, fmt.Sprintf(bridgeSocket, os.Getpid()))
 	if !readOnly { // a backup asks for several sessions, and holds one of them
 		r.Mux = strings.TrimSuffix(socket, "sock") + "mux"
 	}
@@ -272,7 +272,7 @@ func (v *vault) bridge(ctx context.Context, readOnly bool) (socket string, stop 
 		defer close(done)
 		_ = bridge.Serve(bctx, l, r, func(string, ...any) {})
 	}()
-	inGuest := socket
+	inGuest = socket
 	stop = func() {
 		if v.machine != nil && inGuest != socket {
 			v.machine.unforward(context.WithoutCancel(ctx), inGuest, socket)

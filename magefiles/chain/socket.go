@@ -104,7 +104,15 @@ func (m *Machine) forget(ctx context.Context, vault, socket string) {
 	})
 }
 
+// unforwardTime is short: what is not taken back now, the next run takes back.
+const unforwardTime = 5 * time.Second
+
 func (m *Machine) unforward(ctx context.Context, inGuest, socket string) {
+	if m.isHung() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, unforwardTime)
+	defer cancel()
 	if i, err := m.at(); err == nil {
 		if err := i.Unforward(ctx, inGuest, socket); err != nil {
 			say("warning: %v", err)

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"fuseless/guest/rundir"
 )
 
 // The socket of a run that was killed goes from the VM, and no other.
@@ -47,5 +49,51 @@ func TestSocketsOfKilledRuns(t *testing.T) {
 	}
 	if len(removed) != 1 || !strings.HasSuffix(removed[0], " rm -f -- /run/in/guest/"+killed+"\n") {
 		t.Errorf("removed: %q", removed)
+	}
+}
+
+// A run takes its socket out of the VM when it ends, and its own from here.
+func TestBridgeLeavesTheVM(t *testing.T) {
+	c, home := vmChain(t, "")
+	t.Setenv("XDG_RUNTIME_DIR", "/dev/shm")
+	i, err := c.machine.at()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(i.Dir(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	log := filepath.Join(home, "log")
+	script := "#!/bin/sh\necho \"$@\" >>" + log + "\ncase \"$*\" in *' rundir '*) echo /run/in/guest ;; esac\n"
+	if err := os.WriteFile(filepath.Join(home, "ssh"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c.machine.ready = true
+	v, err := c.open(c.Config.Vaults[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	inGuest, stop, err := v.bridge(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprintf(bridgeSocket, os.Getpid())
+	if inGuest != "/run/in/guest/"+name {
+		t.Errorf("the socket in the guest is %s", inGuest)
+	}
+	stop()
+	b, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(b), "-O cancel -R "+inGuest+":") || !strings.Contains(string(b), " rm -f -- "+inGuest+"\n") {
+		t.Errorf("it was not taken back: %s", b)
+	}
+	dir, err := rundir.Path(c.instance, v.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("%s is left: %v", dir, err)
 	}
 }
