@@ -95,7 +95,8 @@ func (a *account) argv(env []string, argv ...string) []string {
 	if a.made {
 		out = append(out, "setpriv", "--reuid="+strconv.Itoa(a.uid), "--regid="+strconv.Itoa(a.gid), "--init-groups")
 	}
-	out = append(out, "env", "-i", "HOME="+a.home, "USER="+a.name, "LOGNAME="+a.name, "SHELL=/bin/bash",
+	// Nor with the signals that we were told to ignore, as below nohup.
+	out = append(out, "env", "-i", "--default-signal", "HOME="+a.home, "USER="+a.name, "LOGNAME="+a.name, "SHELL=/bin/bash",
 		"PATH="+filepath.Join(a.home, ".local", "bin")+":/usr/local/bin:/usr/bin:/bin")
 	for _, name := range []string{"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"} {
 		if v, ok := os.LookupEnv(name); ok {

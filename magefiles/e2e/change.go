@@ -15,6 +15,12 @@ func (r *run) change() []part {
 		{"a vault that was made with guest: local", r.madeLocally},
 		{"the same vault with guest: lima: nothing is sent", func(ctx context.Context) error { return r.sameVault(ctx, "lima") }},
 		{"and with guest: local again: nothing is sent", func(ctx context.Context) error { return r.sameVault(ctx, "local") }},
+	}
+}
+
+// renewal is the rest of it: what changes is ours.
+func (r *run) renewal() []part {
+	return []part{
 		{"another guest binary: no restart, new version", r.newBinary},
 		{"another template: one restart", r.newTemplate},
 		{"up again: nothing to do", func(ctx context.Context) error { return r.up(ctx, "vm: nothing to do") }},

@@ -50,6 +50,7 @@ type run struct {
 	baseline map[string]bool // what the home folder held before the first call, and what was this user's elsewhere
 	sockets  map[string]bool // that the user had before
 	secrets  map[string][]byte
+	rows     []row    // of failures that were met, for the list
 	facts    []string // for the end of the report
 }
 
@@ -78,7 +79,7 @@ func Run(ctx context.Context, out io.Writer) (err error) {
 			err = cerr
 		}
 	}()
-	for _, part := range [][]part{r.preparation(), r.boot(), r.chain(), r.inspection(), r.recovery(), r.change(), r.farewell()} {
+	for _, part := range [][]part{r.preparation(), r.boot(), r.chain(), r.inspection(), r.recovery(), r.change(), r.signals(), r.guestFaults(), r.renewal(), r.farewell()} {
 		for _, p := range part {
 			if err := r.step(ctx, p.name, p.do); err != nil {
 				return err
@@ -141,6 +142,7 @@ func (r *run) report() {
 		fmt.Fprintf(r.out, "%-64s %8.1f\n", s.name, s.took.Seconds())
 	}
 	fmt.Fprintf(r.out, "%-64s %8.1f\n\n", "all", time.Since(r.began).Seconds())
+	r.printRows()
 	for _, f := range r.facts {
 		fmt.Fprintln(r.out, f)
 	}

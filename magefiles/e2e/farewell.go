@@ -46,13 +46,7 @@ func (r *run) down(ctx context.Context) error {
 	if _, err := r.fuseless(ctx, "down"); err != nil {
 		return err
 	}
-	if left := mountsBelow(r.user.home); len(left) > 0 {
-		return different("down leaves mounts: %q", left)
-	}
-	if pids := r.user.processes(); len(pids) > 0 {
-		return different("down leaves process %d: %s", pids[0], commandLine(pids[0]))
-	}
-	return nil
+	return r.allDown()
 }
 
 // searchSecrets looks through all that the VM leaves on the host's disk.

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"fuseless/guest/proto"
 )
 
 // hang is how long an access to a dead mountpoint may take.
@@ -24,8 +26,14 @@ func (r *run) recovery() []part {
 		{"the process that carries the remote is killed: an error, not a hang", r.bridgeKilled},
 		{"open mends it", r.open},
 		{"the connection to the VM breaks, as in a sleep: it mends itself", r.linkKilled},
-		{"the VM is stopped under the view: an error, not a hang", r.vmStopped},
+		{"the link to the remote is dead: an error, and all ends in time", r.outage},
+		{"open", r.open},
+		{"the VM hangs: all ends in time; `down` ends it by force", r.hungVM},
 		{"open mends it: the VM starts", r.open},
+		{"backup; the VM is killed in it, and under the view: no hang", r.killedVM},
+		{"backup again: the VM starts, and it succeeds", r.command("backup")},
+		{"backup once more: nothing to send", r.nothingToSend},
+		{"open mends it", r.open},
 		{"close", r.command("close")},
 	}
 }
@@ -81,18 +89,19 @@ type hung struct{}
 
 func (hung) Error() string { return "no answer from the mountpoint within " + hang.String() }
 
-// mustFail reads what no cache can have.
-func (r *run) mustFail(ctx context.Context) error {
+// mustFail reads what no cache can have, and says how long that took.
+func (r *run) mustFail(ctx context.Context) (took time.Duration, err error) {
 	begin := time.Now()
-	_, err := r.read(ctx, "bulk.bin")
+	_, err = r.read(ctx, "bulk.bin")
+	took = time.Since(begin)
 	if _, ok := err.(hung); ok {
-		return different("%v", err)
+		return took, different("%v", err)
 	}
 	if err == nil {
-		return different("a file can be read although nothing stands behind the mountpoint")
+		return took, different("a file can be read although nothing stands behind the mountpoint")
 	}
-	r.say("an error after %.1f s: %v", time.Since(begin).Seconds(), err)
-	return nil
+	r.say("an error after %.1f s: %v", took.Seconds(), err)
+	return took, nil
 }
 
 func (r *run) bridgeKilled(ctx context.Context) error {
@@ -107,7 +116,11 @@ func (r *run) bridgeKilled(ctx context.Context) error {
 	if err := unix.Kill(s.Bridge, unix.SIGKILL); err != nil {
 		return err
 	}
-	return r.mustFail(ctx)
+	took, err := r.mustFail(ctx)
+	if err == nil {
+		r.met("killed host process", "SIGKILL of the process that carries the remote, under an open view", proto.OK, took, "reading a file gives an error; `open` mends it")
+	}
+	return err
 }
 
 // linkKilled kills the connection that carries the remote's socket into the VM.
@@ -126,31 +139,12 @@ func (r *run) linkKilled(ctx context.Context) error {
 	if killed != 1 {
 		return different("there are %d connections to the VM, not one", killed)
 	}
-	const name = "sizes/zeros" // not read through this mount so far
 	begin := time.Now()
-	for {
-		got, err := r.read(ctx, name)
-		if err == nil && len(got) == 10_000 {
-			r.fact("after its connection was killed the view answered again within %.1f s", time.Since(begin).Seconds())
-			return nil
-		}
-		if time.Since(begin) > 2*time.Minute || ctx.Err() != nil {
-			return different("the view is still dead after %.0f s: %v", time.Since(begin).Seconds(), err)
-		}
-		select {
-		case <-time.After(500 * time.Millisecond):
-		case <-ctx.Done():
-		}
-	}
-}
-
-func (r *run) vmStopped(ctx context.Context) error {
-	res, err := r.call(ctx, []string{"LIMA_HOME=" + r.home(".fuseless-lima")}, nil, r.tool.Path, "--tty=false", "stop", "--force", "fuseless")
-	if err != nil {
+	if err := r.recovers(ctx, "sizes/zeros"); err != nil {
 		return err
 	}
-	if err := res.failure(); err != nil {
-		return err
-	}
-	return r.mustFail(ctx)
+	took := time.Since(begin)
+	r.fact("after its connection was killed the view answered again within %.1f s", took.Seconds())
+	r.met("dead link, to the VM", "SIGKILL of the ssh connection to the VM, under an open view", proto.OK, took, "the view answers again by itself")
+	return nil
 }
