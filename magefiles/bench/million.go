@@ -1,22 +1,24 @@
 package bench
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/dustin/go-humanize"
 
 	"fuseless/guest/proto"
+	"fuseless/magefiles/chain"
 	"fuseless/magefiles/guestbin"
+	"fuseless/magefiles/prereq"
 	"fuseless/magefiles/throwaway"
 )
 
@@ -27,151 +29,186 @@ const (
 	fileSize  = 64
 )
 
-// millionSecret is the passphrase of a vault that holds nothing.
-const millionSecret = "a passphrase for a benchmark"
+// MillionOptions are what Million can be told.
+type MillionOptions struct {
+	Out     io.Writer
+	Sizes   []int  // numbers of files; nil: 10,000, 100,000, 1,000,000
+	Program string // the task binary; "": it is compiled, and what it needs installed
+	Temp    string // folder to work in; "": the one for temporary files
+}
 
-// Million measures, for each number of small files in sizes, a first backup and
-// one without a change, against a throwaway remote on loopback, and prints a
-// table in Markdown: time, time per file, and the peak of resident memory, of
-// all processes of this side together and of each program. It needs Linux,
-// `guest: local` and about 9 kB of disk a file below the folder for temporary
-// files. What it makes it removes again.
-func Million(ctx context.Context, out io.Writer, sizes []int) (err error) {
-	if runtime.GOOS != "linux" {
-		return proto.Errorf(proto.Prerequisite, "the benchmark reads /proc, so it needs Linux")
-	}
-	bin, err := os.MkdirTemp("", "fuseless-bench-")
-	if err != nil {
-		return proto.Errorf(proto.NoSpace, "cannot make a folder for the benchmark: %w", err)
-	}
-	defer os.RemoveAll(bin)
-	program, err := guestbin.Install(ctx, bin)
+// Million measures, for each number of small files, a first backup and one
+// without a change, against a throwaway remote on loopback, and prints a table
+// in Markdown: wall time, CPU time of all processes of this side, and the peak
+// of resident memory, of all of them together and of each program. It needs
+// Linux and about 9 kB of disk a file below the folder for temporary files; a
+// million files take about half an hour. What it makes it removes again.
+//
+// There is one run without a change: that it had nothing to do is checked, so
+// one before, for the first to settle something, would show nothing more.
+func Million(ctx context.Context, o MillionOptions) error {
+	p, err := newPlace(o.Temp)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "| files | first run | unchanged | per file | peak memory, all together | %s |\n|---:|---:|---:|---:|---:|%s\n",
+	defer p.remove()
+	if o.Program == "" {
+		if err := prereq.Ensure(ctx, prereq.LocalGuest(), os.Stderr); err != nil {
+			return err
+		}
+		if o.Program, err = guestbin.Install(ctx, p.path("bin")); err != nil {
+			return err
+		}
+	}
+	if o.Sizes == nil {
+		o.Sizes = []int{10_000, 100_000, 1_000_000}
+	}
+	fmt.Fprintf(o.Out, "%s\n\n", machine())
+	fmt.Fprintf(o.Out, "| files | first run | unchanged | a file | CPU | a file | peak memory, all together | %s |\n|---:|---:|---:|---:|---:|---:|---:|%s\n",
 		strings.Join(programs, " | "), strings.Repeat("---:|", len(programs)))
 	var rows []row
-	for _, n := range sizes {
-		r, err := measure(ctx, program, n)
+	for _, n := range o.Sizes {
+		r, err := measure(ctx, o, n)
 		if err != nil {
 			return fmt.Errorf("%d files: %w", n, err)
 		}
-		fmt.Fprintln(out, r)
+		fmt.Fprintln(o.Out, r)
 		rows = append(rows, r)
 	}
-	if len(rows) > 1 {
-		a, b := rows[0], rows[len(rows)-1]
-		fmt.Fprintf(out, "\nFrom %s to %s files, %.0f times as many, the unchanged run takes %.1f times as long and %.1f times the memory.\n",
-			humanize.Comma(int64(a.files)), humanize.Comma(int64(b.files)), float64(b.files)/float64(a.files),
-			b.again.Seconds()/a.again.Seconds(), float64(b.sum)/float64(a.sum))
-	}
+	fmt.Fprintf(o.Out, "\nCPU time is that of all processes of this side. In each unchanged run nothing was sent, made or deleted.\n%s", growth(rows))
 	return nil
 }
 
 // row is one size.
 type row struct {
 	files        int
-	first, again time.Duration
-	sum          int64            // peak of the sum, in bytes
-	each         map[string]int64 // peak of each program: of its processes together
+	first, again usage
+	peaks        peaks // of the unchanged run
 }
 
+func (r row) perFile(d time.Duration) time.Duration { return d / time.Duration(r.files) }
+
 func (r row) String() string {
-	cells := []string{
-		humanize.Comma(int64(r.files)), r.first.Round(10 * time.Millisecond).String(), r.again.Round(10 * time.Millisecond).String(),
-		(r.again / time.Duration(r.files)).Round(100 * time.Nanosecond).String(), humanize.IBytes(uint64(r.sum)),
-	}
+	cells := []string{humanize.Comma(int64(r.files)), seconds(r.first.Wall), seconds(r.again.Wall), micros(r.perFile(r.again.Wall)),
+		seconds(r.again.CPU), micros(r.perFile(r.again.CPU)), humanize.IBytes(uint64(r.peaks.sum))}
 	for _, p := range programs {
-		cells = append(cells, humanize.IBytes(uint64(r.each[p])))
+		cells = append(cells, humanize.IBytes(uint64(r.peaks.each[p])))
 	}
 	return "| " + strings.Join(cells, " | ") + " |"
 }
 
-func measure(ctx context.Context, program string, n int) (r row, err error) {
+func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
+
+func micros(d time.Duration) string {
+	return fmt.Sprintf("%.0f µs", float64(d)/float64(time.Microsecond))
+}
+
+// growth says how the cost of an unchanged run grows with the number of files.
+func growth(rows []row) string {
+	if len(rows) < 2 {
+		return ""
+	}
+	var each []string
+	for _, r := range rows {
+		each = append(each, fmt.Sprintf("%s (CPU %s) at %s", micros(r.perFile(r.again.Wall)), micros(r.perFile(r.again.CPU)), humanize.Comma(int64(r.files))))
+	}
+	a, b := rows[0], rows[len(rows)-1]
+	ratio := func(of func(row) float64) float64 { return of(b) / of(a) }
+	wall := func(r row) float64 { return r.again.Wall.Seconds() }
+	cpu := func(r row) float64 { return r.again.CPU.Seconds() }
+	times := float64(b.files) / float64(a.files)
+	return fmt.Sprintf("\nA file of an unchanged run takes %s.\n"+
+		"%.0f times as many files take %.2f times as long a file (CPU %.2f times), and %.1f times the memory.\n"+
+		"Fitted to all sizes, time grows as files^%.2f, CPU as files^%.2f; 1.00 is linear.\n",
+		strings.Join(each, ", "), times, ratio(wall)/times, ratio(cpu)/times,
+		ratio(func(r row) float64 { return float64(r.peaks.sum) }), exponent(rows, wall), exponent(rows, cpu))
+}
+
+// exponent is the k of the least squares' fit of a times files^k to the rows,
+// in logarithms.
+func exponent(rows []row, of func(row) float64) float64 {
+	var x, y, xx, xy float64
+	for _, r := range rows {
+		lx, ly := math.Log(float64(r.files)), math.Log(of(r))
+		x, y, xx, xy = x+lx, y+ly, xx+lx*lx, xy+lx*ly
+	}
+	n := float64(len(rows))
+	return (n*xy - x*y) / (n*xx - x*x)
+}
+
+func measure(ctx context.Context, o MillionOptions, n int) (r row, err error) {
 	r.files = n
-	dir, err := os.MkdirTemp("", "fuseless-bench-")
+	p, err := newPlace(o.Temp)
 	if err != nil {
 		return r, err
 	}
-	defer os.RemoveAll(dir)
-	mem, err := os.MkdirTemp("/dev/shm", "fuseless-bench-") // the runtime folder: sockets have short names
-	if err != nil {
-		return r, err
-	}
-	defer os.RemoveAll(mem)
-	for _, d := range []string{"home", "remote", "source"} {
-		if err := os.Mkdir(filepath.Join(dir, d), 0o700); err != nil {
-			return r, err
+	defer func() {
+		if rerr := p.remove(); err == nil {
+			err = rerr
 		}
-	}
-	server, err := throwaway.Start(context.WithoutCancel(ctx), filepath.Join(dir, "remote"), filepath.Join(dir, "keys"))
+	}()
+	server, err := throwaway.Start(context.WithoutCancel(ctx), p.path("remote"), p.path("keys"))
 	if err != nil {
 		return r, err
 	}
 	defer server.Close()
-	if err := generate(ctx, filepath.Join(dir, "source"), n); err != nil {
+	if err := generate(ctx, p.path("source"), n); err != nil {
 		return r, err
 	}
-	secret := filepath.Join(mem, "secret")
-	if err := os.WriteFile(secret, []byte(millionSecret+"\n"), 0o600); err != nil {
+	if err := p.configure(server.SSHConfig, throwaway.Alias+":bench"); err != nil {
 		return r, err
 	}
-	conf := fmt.Sprintf("guest: local\nssh_config: %q\nvaults:\n  bench:\n    source: %q\n    destination: %s:bench\n    passphrase: {command: [cat, %q]}\n",
-		server.SSHConfig, filepath.Join(dir, "source"), throwaway.Alias, secret)
-	if err := os.WriteFile(filepath.Join(dir, "fuseless.yaml"), []byte(conf), 0o600); err != nil {
-		return r, err
+	call := func(ctx context.Context, peak *peaks, args ...string) (usage, error) {
+		return p.run(ctx, nil, peak, nil, step{Argv: append([]string{o.Program}, args...)})
 	}
-	call := func(target string) (time.Duration, *peaks, error) {
-		c := exec.CommandContext(ctx, program, target)
-		c.Dir = dir
-		c.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Join(dir, "home"), "XDG_RUNTIME_DIR=" + mem, "LC_ALL=C.UTF-8"}
-		c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // no terminal
-		c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
-		c.WaitDelay = time.Minute
-		var said tail
-		c.Stdout, c.Stderr = &said, &said
-		started := time.Now()
-		if err := c.Start(); err != nil {
-			return 0, nil, err
-		}
-		p := watch(c.Process.Pid)
-		err := c.Wait()
-		took := time.Since(started)
-		p.stop()
-		if err != nil {
-			err = fmt.Errorf("fuseless %s: %w: %s", target, err, said)
-		}
-		return took, p, err
-	}
-	defer func() {
-		if _, _, derr := call("down"); err == nil && ctx.Err() == nil {
+	defer func() { // also after Ctrl-C
+		if _, derr := call(context.WithoutCancel(ctx), nil, "down"); err == nil {
 			err = derr
 		}
 	}()
-	if _, _, err := call("init"); err != nil {
+	if _, err := call(ctx, nil, "init"); err != nil {
 		return r, err
 	}
-	if r.first, _, err = call("backup"); err != nil {
+	if r.first, err = call(ctx, nil, "backup"); err != nil {
 		return r, err
 	}
-	// The second unchanged run counts: the first may still settle the times of folders.
-	if _, _, err = call("backup"); err != nil {
+	if r.again, err = call(ctx, &r.peaks, "backup"); err != nil {
 		return r, err
 	}
-	var p *peaks
-	if r.again, p, err = call("backup"); err != nil {
-		return r, err
+	return r, p.unchanged(ctx, o.Program)
+}
+
+// configure writes fuseless.yaml for the place's source.
+func (p *place) configure(ssh, destination string) error {
+	return os.WriteFile(p.path("fuseless.yaml"), fmt.Appendf(nil,
+		"guest: local\nssh_config: %q\nvaults:\n  bench:\n    source: %q\n    destination: %q\n    passphrase: {command: [cat, %q]}\n",
+		ssh, p.path("source"), destination, p.secret()), 0o600)
+}
+
+// unchanged is an error if the last backup had anything to do.
+func (p *place) unchanged(ctx context.Context, program string) error {
+	var said bytes.Buffer
+	if _, err := p.run(ctx, nil, nil, &said, step{Argv: []string{program, "status", "-json"}}); err != nil {
+		return err
 	}
-	r.sum, r.each = p.sum, p.each
-	return r, nil
+	var doc chain.StatusDocument
+	if err := json.Unmarshal(said.Bytes(), &doc); err != nil {
+		return proto.Errorf(proto.Internal, "status -json: %w: %s", err, said.Bytes())
+	}
+	if len(doc.Vaults) != 1 || doc.Vaults[0].LastBackup == nil || doc.Vaults[0].LastBackup.Result == nil {
+		return proto.Errorf(proto.Internal, "status -json has no account of the backup: %s", said.Bytes())
+	}
+	if b := doc.Vaults[0].LastBackup.Result; b.Transferred+b.Created+b.Deleted+b.Held != 0 || b.Incomplete {
+		return proto.Errorf(proto.Different, "a backup of an unchanged source had something to do: %+v", *b)
+	}
+	return nil
 }
 
 // generate makes n small files, a hundred in each folder, a hundred folders in
 // each above.
 func generate(ctx context.Context, dir string, n int) error {
 	data := slices.Repeat([]byte("fuseless"), fileSize/8)
-	for i := 0; i < n; i++ {
+	for i := range n {
 		folder := filepath.Join(dir, fmt.Sprintf("%03d", i/perFolder/100), fmt.Sprintf("%02d", i/perFolder%100))
 		if i%perFolder == 0 {
 			if err := ctx.Err(); err != nil {
@@ -187,13 +224,4 @@ func generate(ctx context.Context, dir string, n int) error {
 		}
 	}
 	return nil
-}
-
-// tail keeps the last 2 KiB.
-type tail []byte
-
-func (t *tail) Write(b []byte) (int, error) {
-	*t = append(*t, b...)
-	*t = (*t)[max(len(*t)-2048, 0):]
-	return len(b), nil
 }
