@@ -20,13 +20,19 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"fuseless/magefiles/bench"
 	"fuseless/magefiles/guestbin"
 )
 
 // fuseless is the compiled task binary.
 var fuseless string
 
-func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == bench.MeterName {
+		bench.Meter()
+	}
+	os.Exit(testMain(m))
+}
 
 func testMain(m *testing.M) int {
 	tmp, err := os.MkdirTemp("", "fuseless-task-")

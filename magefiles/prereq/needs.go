@@ -42,6 +42,8 @@ var (
 	rsyncVersion     = regexp.MustCompile(`(?m)^rsync\s+version v?(\d[\w.]*)`)
 	sshVersion       = regexp.MustCompile(`(?m)^OpenSSH_(?:for_Windows_)?(\d[\w.]*)`)
 	davfsVersion     = regexp.MustCompile(`(?m)^davfs2 (\d[\w.]*)`)
+	resticVersion    = regexp.MustCompile(`(?m)^restic v?(\d[\w.]*)`)
+	borgVersion      = regexp.MustCompile(`(?m)^borg (\d[\w.]*)`)
 )
 
 // LocalGuest is what the machine itself needs as the guest, and as the host in
@@ -90,16 +92,24 @@ func QEMU() Need {
 
 // Tests is what the tests need besides LocalGuest.
 func Tests() []Need {
-	return []Need{
+	return append(Bench(),
 		QEMU(), // the tests of the probe for KVM
-		{Program: "python3", Apt: "python3", Why: "is at both ends of a forwarded socket in a test"},
-		{Program: "gcc", Apt: "gcc", Why: "builds the tests with the race detector"},
-		{File: "/usr/include/stdlib.h", Apt: "libc6-dev", Dnf: "glibc-devel", Why: "builds the tests with the race detector"},
+		Need{Program: "python3", Apt: "python3", Why: "is at both ends of a forwarded socket in a test"},
+		Need{Program: "gcc", Apt: "gcc", Why: "builds the tests with the race detector"},
+		Need{File: "/usr/include/stdlib.h", Apt: "libc6-dev", Dnf: "glibc-devel", Why: "builds the tests with the race detector"},
+		Need{Program: "sudo", Apt: "sudo", Why: "tests an ordinary user's mounts"},
+		Need{Program: "litmus", Apt: "litmus", Brew: "litmus", Why: "tests the WebDAV server"},
+	)
+}
+
+// Bench is what `mage bench backup` needs besides LocalGuest.
+func Bench() []Need {
+	return []Need{
 		{Program: "sshd", Apt: "openssh-server", Why: "is a real remote, also a restricted one"},
 		{Program: "ip", Apt: "iproute2", Dnf: "iproute", Why: "sets up the emulated link"},
 		{Program: "nsenter", Apt: "util-linux", Why: "runs a program at one end of the emulated link"},
-		{Program: "sudo", Apt: "sudo", Why: "tests an ordinary user's mounts"},
-		{Program: "litmus", Apt: "litmus", Brew: "litmus", Why: "tests the WebDAV server"},
+		{Program: "restic", VersionArgs: []string{"version"}, Version: resticVersion, Apt: "restic", Brew: "restic", Why: "is what fuseless is measured against"},
+		{Program: "borg", VersionArgs: []string{"--version"}, Version: borgVersion, Apt: "borgbackup", Brew: "borgbackup", Why: "is what fuseless is measured against"},
 	}
 }
 

@@ -4,7 +4,7 @@ import "testing"
 
 func need(t *testing.T, program string) Need {
 	t.Helper()
-	for _, n := range LocalGuest() {
+	for _, n := range append(LocalGuest(), Bench()...) {
 		if n.Program == program {
 			return n
 		}
@@ -28,6 +28,8 @@ func TestVersionsOfRealOutputs(t *testing.T) {
 		{"ssh", "OpenSSH_9.9p2, LibreSSL 3.3.6\n", "9.9p2"},
 		{"mount.davfs", "davfs2 1.6.1  <http://savannah.nongnu.org/projects/davfs2>\n\nThis is free software; see the source for copying conditions.  There is NO\n", "1.6.1"},
 		{"mount.davfs", "no such thing\n", ""},
+		{"restic", "restic 0.14.0 compiled with go1.19.8 on linux/amd64\n", "0.14.0"},
+		{"borg", "borg 1.2.4\n", "1.2.4"},
 	} {
 		if got := need(t, c.program).parseVersion(c.output); got != c.version {
 			t.Errorf("%s: %q, want %q, from %q", c.program, got, c.version, c.output)

@@ -68,11 +68,19 @@ func TestExitCodes(t *testing.T) {
 // targets are the targets of the magefile, each with its flags.
 func targets(t *testing.T) map[string][]string {
 	t.Helper()
+	flags, _ := declared(t)
+	return flags
+}
+
+// declared are the targets of the magefile: each with its flags, and with the
+// number of words that it takes besides.
+func declared(t *testing.T) (found map[string][]string, words map[string]int) {
+	t.Helper()
 	f, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "magefile.go"), nil, parser.SkipObjectResolution)
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := map[string][]string{}
+	found, words = map[string][]string{}, map[string]int{}
 	for _, d := range f.Decls {
 		fn, ok := d.(*ast.FuncDecl)
 		if !ok || fn.Recv != nil || !fn.Name.IsExported() {
@@ -83,6 +91,9 @@ func targets(t *testing.T) map[string][]string {
 		found[name] = []string{}
 		for _, p := range fn.Type.Params.List {
 			if _, optional := p.Type.(*ast.StarExpr); !optional {
+				if word, ok := p.Type.(*ast.Ident); ok && word.Name == "string" {
+					words[name] += len(p.Names)
+				}
 				continue
 			}
 			for _, n := range p.Names {
@@ -93,7 +104,7 @@ func targets(t *testing.T) map[string][]string {
 	if len(found) == 0 {
 		t.Fatal("the magefile has no targets")
 	}
-	return found
+	return found, words
 }
 
 func TestTargets(t *testing.T) {
@@ -131,11 +142,17 @@ func TestTargets(t *testing.T) {
 func TestCommands(t *testing.T) {
 	code := regexp.MustCompile("(?s)\n```[a-z]*\n.*?\n```\n|`[^`\n]+`")
 	command := regexp.MustCompile(`(?m)(?:^|/|` + "`" + `|\* )(?:fuseless|go tool mage)((?: +-?[A-Za-z]+[^\s` + "`" + `]*)+)`)
-	known, seen := targets(t), 0
+	known, words := declared(t)
+	seen := 0
 	for _, c := range code.FindAllString(readme(t), -1) {
 		for _, m := range command.FindAllStringSubmatch(c, -1) {
 			var flags []string
+			skip := 0
 			for _, w := range strings.Fields(m[1]) {
+				if skip > 0 {
+					skip--
+					continue
+				}
 				if w == "X" { // any target
 					continue
 				}
@@ -153,6 +170,7 @@ func TestCommands(t *testing.T) {
 				if flags, ok = known[w]; !ok {
 					t.Errorf("README.md says `%s`: there is no target %s", strings.TrimSpace(m[0]), w)
 				}
+				skip = words[w]
 				seen++
 			}
 		}

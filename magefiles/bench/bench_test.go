@@ -1,0 +1,87 @@
+package bench
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"fuseless/guest/proto"
+)
+
+func TestUnknownBenchmark(t *testing.T) {
+	err := Run(t.Context(), "everything", &bytes.Buffer{})
+	if proto.CodeOf(err) != proto.Config || !strings.Contains(err.Error(), `no benchmark "everything"`) ||
+		!strings.Contains(err.Error(), "backup, million") {
+		t.Error(err)
+	}
+}
+
+// A tree of 5,000 files is the one that README.md speaks of; one of fewer files
+// is spread the same way, and the files that change are 1 % by number.
+func TestTree(t *testing.T) {
+	for _, c := range []struct{ files, changed int }{{5000, 50}, {50, 1}, {2, 1}} {
+		tr := tree{ranks: make([]int, c.files)}
+		for i := range tr.ranks {
+			tr.ranks[i] = i
+		}
+		if n := len(tr.changed()); n != c.changed {
+			t.Errorf("of %d files %d change, not %d", c.files, n, c.changed)
+		}
+		if mib := tr.bytes() >> 20; c.files == 5000 && (mib < 490 || mib > 498) {
+			t.Errorf("%d files have %d MiB", c.files, mib)
+		}
+	}
+}
+
+// The same number of files gives the same bytes, and a change changes only what
+// it says.
+func TestTreeIsTheSame(t *testing.T) {
+	a, err := makeTree(t.Context(), t.TempDir(), 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := makeTree(t.Context(), t.TempDir(), 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compareDirs := func() error { return same(t.Context(), a.dir, b.dir) }
+	for _, dir := range folders(t, a.dir) { // times of folders are those of their making
+		settle(t, a.dir+dir)
+		settle(t, b.dir+dir)
+	}
+	if err := compareDirs(); err != nil {
+		t.Error(err)
+	}
+	if err := b.change(); err != nil {
+		t.Fatal(err)
+	}
+	err = compareDirs()
+	if proto.CodeOf(err) != proto.Different || !strings.Contains(err.Error(), "in 2 places") { // content and time
+		t.Error(err)
+	}
+}
+
+// folders are dir and all below it, relative to it.
+func folders(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(p string, e os.DirEntry, err error) error {
+		if err == nil && e.IsDir() {
+			all = append(all, strings.TrimPrefix(p, dir))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func settle(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.Chtimes(dir, time.Unix(0, 0), time.Unix(0, 0)); err != nil {
+		t.Fatal(err)
+	}
+}

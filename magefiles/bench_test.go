@@ -1,0 +1,150 @@
+//go:build linux
+
+package main_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"fuseless/guest/mounts"
+	"fuseless/magefiles/bench"
+	"fuseless/magefiles/netlab"
+)
+
+// benchTemp gives a benchmark a folder of its own for temporary files, and fails
+// the test if anything is left of it: files, there or in memory, mounts,
+// processes.
+func benchTemp(t *testing.T) (dir string) {
+	t.Helper()
+	needs(t)
+	dir, err := os.MkdirTemp("", "fl-")
+	must(t, err)
+	memory := func() []string {
+		names, _ := filepath.Glob(fmt.Sprintf("/dev/shm/fuseless-bench-%d-*", os.Getpid()))
+		return names
+	}
+	t.Cleanup(func() {
+		points, err := mounts.Below(dir)
+		must(t, err)
+		if len(points) > 0 {
+			t.Fatal("left mounted: ", points)
+		}
+		if left := append(filesBelow(dir), memory()...); len(left) > 0 {
+			t.Error("left: ", left)
+		}
+		// The end of a process that was killed may take a moment.
+		for end := time.Now().Add(3 * time.Second); len(processes(dir)) > 0; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Error("left running: ", processes(dir))
+				break
+			}
+		}
+		must(t, os.RemoveAll(dir))
+	})
+	return dir
+}
+
+// cells are those of each row of the Markdown tables in s whose first cell
+// matches.
+func cells(s, first string) (rows [][]string) {
+	re := regexp.MustCompile("^" + first + "$")
+	for line := range strings.Lines(s) {
+		if line = strings.TrimSpace(line); !strings.HasPrefix(line, "| ") {
+			continue
+		}
+		row := strings.Split(strings.Trim(line, "|"), "|")
+		for i := range row {
+			row[i] = strings.TrimSpace(row[i])
+		}
+		if re.MatchString(row[0]) {
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+// number is the beginning of a cell.
+func number(t *testing.T, cell string) (n float64) {
+	t.Helper()
+	if _, err := fmt.Sscan(strings.Fields(cell + " -")[0], &n); err != nil {
+		t.Errorf("%q is no number", cell)
+	}
+	return n
+}
+
+// TestBench runs the benchmarks with few files. What they measure is not looked
+// at: other tests run beside them.
+func TestBench(t *testing.T) {
+	t.Parallel()
+	t.Run("million", benchMillion)
+	t.Run("backup", benchBackup)
+}
+
+// Each tool backs up and restores through an sshd behind a link, and each phase
+// has its row. That the restored files are the source's, Backup itself checks.
+func benchBackup(t *testing.T) {
+	needs(t, "restic", "borg", "sshd")
+	if err := netlab.Supported(); err != nil {
+		t.Skip(err)
+	}
+	var out bytes.Buffer
+	must(t, bench.Backup(t.Context(), bench.BackupOptions{Out: &out, Files: 50, Unchanged: 2, Program: fuseless, Temp: benchTemp(t),
+		Link: netlab.Link{RTT: 2 * time.Millisecond, Rate: 200_000_000}}))
+	t.Log(out.String())
+	for _, phase := range []string{"first", "no change", "1 % changed", "restore"} {
+		rows := cells(out.String(), phase)
+		if len(rows) != 4 {
+			t.Fatalf("%s: %d rows", phase, len(rows))
+		}
+		for _, r := range rows {
+			if len(r) != 6 || number(t, r[2]) <= 0 || number(t, r[3]) <= 0 {
+				t.Errorf("a row without time or CPU: %v", r)
+			}
+			// The files are noise: they go over the link whole, once.
+			there, back := number(t, r[4]), number(t, r[5])
+			const whole = 4.0 // MiB
+			if phase == "first" != (there > whole) || phase == "restore" != (back > whole) {
+				t.Errorf("%s of %s: %.2f MiB there, %.2f back", phase, r[1], there, back)
+			}
+		}
+	}
+	for _, tool := range []string{"restic", "borg", "by hand"} {
+		for _, what := range []string{"time", "CPU"} {
+			rows := cells(out.String(), tool+", "+what)
+			if len(rows) != 1 || len(rows[0]) != 5 || number(t, rows[0][4]) <= 0 {
+				t.Errorf("the ratios to %s of %s: %v", what, tool, rows)
+			}
+		}
+	}
+}
+
+// Each row has all that is measured.
+func benchMillion(t *testing.T) {
+	var out bytes.Buffer
+	must(t, bench.Million(t.Context(), bench.MillionOptions{Out: &out, Sizes: []int{200, 400}, Program: fuseless, Temp: benchTemp(t)}))
+	t.Log(out.String())
+	rows := cells(out.String(), `\d+`)
+	if len(rows) != 2 || rows[0][0] != "200" || rows[1][0] != "400" {
+		t.Fatal("the rows are not those of the sizes: ", rows)
+	}
+	head := cells(out.String(), "files")
+	for _, r := range rows {
+		if len(head) != 1 || len(r) != len(head[0]) {
+			t.Fatal("the row does not fit its head: ", r)
+		}
+		for i, cell := range r {
+			if number(t, cell) <= 0 {
+				t.Errorf("%s files: %s is %s", r[0], head[0][i], cell)
+			}
+		}
+	}
+	if !strings.Contains(out.String(), "2 times as many files take ") || !strings.Contains(out.String(), "time grows as files^") {
+		t.Error("it does not say how the time grows")
+	}
+}
