@@ -94,7 +94,7 @@ func benchBackup(t *testing.T) {
 		t.Skip(err)
 	}
 	var out bytes.Buffer
-	must(t, bench.Backup(t.Context(), bench.BackupOptions{Out: &out, Files: 50, Unchanged: 2, Program: fuseless, Temp: benchTemp(t),
+	must(t, bench.Backup(t.Context(), bench.BackupOptions{Out: &out, Files: 50, Unchanged: 1, Program: fuseless, Temp: benchTemp(t),
 		Link: netlab.Link{RTT: 2 * time.Millisecond, Rate: 200_000_000}}))
 	t.Log(out.String())
 	for _, phase := range []string{"first", "no change", "1 % changed", "restore"} {

@@ -60,14 +60,14 @@ type outcome struct {
 // the source is an error. It needs Linux, root, and 2 GB of disk below the
 // folder for temporary files. What it makes it removes again.
 func Backup(ctx context.Context, o BackupOptions) error {
-	if err := netlab.Supported(); err != nil && os.Geteuid() != 0 {
-		return proto.Errorf(proto.Prerequisite, "%w", err).WithHint("run it as root")
-	}
 	p, err := newPlace(o.Temp) // for the task binary alone
 	if err != nil {
 		return err
 	}
 	defer p.remove()
+	if err := netlab.Supported(); err != nil && os.Geteuid() != 0 {
+		return proto.Errorf(proto.Prerequisite, "%w", err).WithHint("run it as root")
+	}
 	if o.Program == "" {
 		if err := prereq.Ensure(ctx, append(prereq.LocalGuest(), prereq.Bench()...), os.Stderr); err != nil {
 			return err
@@ -112,8 +112,8 @@ func (o BackupOptions) measure(ctx context.Context, name string) (r outcome, err
 			err = rerr
 		}
 	}()
-	source, err := makeTree(ctx, p.path("source"), o.Files)
-	if err != nil {
+	source := newTree(p.path("source"), o.Files)
+	if err := source.make(ctx); err != nil {
 		return r, err
 	}
 	f, err := p.connect(ctx, o.Link)

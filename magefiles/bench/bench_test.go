@@ -23,14 +23,11 @@ func TestUnknownBenchmark(t *testing.T) {
 // is spread the same way, and the files that change are 1 % by number.
 func TestTree(t *testing.T) {
 	for _, c := range []struct{ files, changed int }{{5000, 50}, {50, 1}, {2, 1}} {
-		tr := tree{ranks: make([]int, c.files)}
-		for i := range tr.ranks {
-			tr.ranks[i] = i
-		}
+		tr := newTree("", c.files)
 		if n := len(tr.changed()); n != c.changed {
 			t.Errorf("of %d files %d change, not %d", c.files, n, c.changed)
 		}
-		if mib := tr.bytes() >> 20; c.files == 5000 && (mib < 490 || mib > 498) {
+		if mib := tr.bytes(tr.all()) >> 20; c.files == 5000 && (mib < 490 || mib > 498) {
 			t.Errorf("%d files have %d MiB", c.files, mib)
 		}
 	}
@@ -39,13 +36,11 @@ func TestTree(t *testing.T) {
 // The same number of files gives the same bytes, and a change changes only what
 // it says.
 func TestTreeIsTheSame(t *testing.T) {
-	a, err := makeTree(t.Context(), t.TempDir(), 100)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := makeTree(t.Context(), t.TempDir(), 100)
-	if err != nil {
-		t.Fatal(err)
+	a, b := newTree(t.TempDir(), 100), newTree(t.TempDir(), 100)
+	for _, tr := range []tree{a, b} {
+		if err := tr.make(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	compareDirs := func() error { return same(t.Context(), a.dir, b.dir) }
 	for _, dir := range folders(t, a.dir) { // times of folders are those of their making
@@ -58,7 +53,7 @@ func TestTreeIsTheSame(t *testing.T) {
 	if err := b.change(); err != nil {
 		t.Fatal(err)
 	}
-	err = compareDirs()
+	err := compareDirs()
 	if proto.CodeOf(err) != proto.Different || !strings.Contains(err.Error(), "in 2 places") { // content and time
 		t.Error(err)
 	}

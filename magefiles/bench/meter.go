@@ -29,10 +29,11 @@ type step struct {
 	Always bool // also when a step before has failed, as what unmounts
 }
 
+// String is what a person would type.
 func (s step) String() string {
 	var words []string
 	for _, w := range s.Argv {
-		if strings.ContainsAny(w, " '\"$&|;<>()*?[]#~=%\\") && !strings.HasPrefix(w, "-") || w == "" {
+		if strings.ContainsAny(w, " '") {
 			w = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
 		}
 		words = append(words, w)
@@ -53,12 +54,6 @@ type usage struct {
 	CPU   time.Duration // user and system, of all processes that came from the steps
 	Left  []string      // names of those that had to be killed
 	Error string        // of the first step that failed
-}
-
-// add adds one of a job that came after.
-func (u usage) add(v usage) usage {
-	u.Wall, u.CPU = u.Wall+v.Wall, u.CPU+v.CPU
-	return u
 }
 
 // metered is a job under way.

@@ -27,16 +27,9 @@ const fairNote = `What each gives for it:
 
 // report prints the result.
 func (o BackupOptions) report(ctx context.Context, all []outcome) {
-	t := tree{ranks: make([]int, o.Files)}
-	for i := range t.ranks {
-		t.ranks[i] = i
-	}
-	var changedBytes int64
-	for _, i := range t.changed() {
-		changedBytes += t.size(i)
-	}
+	t := newTree("", o.Files)
 	fmt.Fprintf(o.Out, "%s\n%s files, %s, of which %s (%s) change; %s round trip, %.0f Mbit/s each way.\n", machine(),
-		humanize.Comma(int64(o.Files)), humanize.IBytes(uint64(t.bytes())), plural(len(t.changed()), "file"), humanize.IBytes(uint64(changedBytes)),
+		humanize.Comma(int64(o.Files)), humanize.IBytes(uint64(t.bytes(t.all()))), plural(len(t.changed()), "file"), humanize.IBytes(uint64(t.bytes(t.changed()))),
 		o.Link.RTT, float64(o.Link.Rate)/1e6)
 	var versions []string
 	for _, s := range prereq.Check(ctx, append(prereq.LocalGuest(), prereq.Bench()...)) {

@@ -32,20 +32,24 @@ type tree struct {
 	ranks []int // by file: its place among all, by size
 }
 
-func makeTree(ctx context.Context, dir string, files int) (tree, error) {
-	t := tree{dir, rand.New(rand.NewPCG(1, 2)).Perm(files)}
-	for i := range files {
+func newTree(dir string, files int) tree {
+	return tree{dir, rand.New(rand.NewPCG(1, 2)).Perm(files)}
+}
+
+// make makes the files.
+func (t tree) make(ctx context.Context) error {
+	for i := range t.ranks {
 		if err := ctx.Err(); err != nil {
-			return t, err
+			return err
 		}
 		if err := os.MkdirAll(filepath.Dir(t.path(i)), 0o755); err != nil {
-			return t, proto.Errorf(proto.NoSpace, "cannot make the files: %w", err)
+			return proto.Errorf(proto.NoSpace, "cannot make the files: %w", err)
 		}
 		if err := t.write(i, 0); err != nil {
-			return t, err
+			return err
 		}
 	}
-	return t, nil
+	return nil
 }
 
 func (t tree) path(i int) string {
@@ -59,13 +63,16 @@ func (t tree) size(i int) int64 {
 	return int64(medianSize * math.Exp(sigma*math.Sqrt2*math.Erfinv(2*p-1)))
 }
 
-// bytes is the size of all.
-func (t tree) bytes() (n int64) {
-	for i := range t.ranks {
+// bytes is the size of the files together.
+func (t tree) bytes(files []int) (n int64) {
+	for _, i := range files {
 		n += t.size(i)
 	}
 	return n
 }
+
+// all are all files.
+func (t tree) all() []int { return t.ranks }
 
 // write writes the file i; another generation has another content and time.
 func (t tree) write(i, generation int) error {
