@@ -19,6 +19,24 @@ func TestUnknownBenchmark(t *testing.T) {
 	}
 }
 
+// What grows in proportion, above what a run always costs, is said to.
+func TestGrowth(t *testing.T) {
+	at := func(files int) row {
+		d := time.Second + time.Duration(files)*50*time.Microsecond
+		return row{files: files, again: usage{Wall: 2 * d, CPU: d}, peaks: peaks{sum: 100 << 20}}
+	}
+	got := growth([]row{at(10_000), at(100_000), at(1_000_000)})
+	for _, want := range []string{
+		"A file of an unchanged run takes 300 µs (CPU 150 µs) at 10,000, 120 µs (CPU 60 µs) at 100,000, 102 µs (CPU 51 µs) at 1,000,000;",
+		"one more file takes 100 µs (CPU 50 µs) up to 100,000, 100 µs (CPU 50 µs) up to 1,000,000.\n",
+		"100 times as many files take 0.34 times as long a file (CPU 0.34 times), and 1.0 times the memory.\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("it does not say %q: %s", want, got)
+		}
+	}
+}
+
 // A tree of 5,000 files is the one that README.md speaks of; one of fewer files
 // is spread the same way, and the files that change are 1 % by number.
 func TestTree(t *testing.T) {

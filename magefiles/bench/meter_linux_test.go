@@ -106,16 +106,3 @@ func TestMeterEnds(t *testing.T) {
 		t.Error("it did not clean up: ", err)
 	}
 }
-
-// A fit finds the exponent that the numbers were made with.
-func TestExponent(t *testing.T) {
-	rows := []row{{files: 100}, {files: 1000}, {files: 10000}}
-	for want, of := range map[float64]func(row) float64{
-		1: func(r row) float64 { return 3 * float64(r.files) },
-		2: func(r row) float64 { return float64(r.files) * float64(r.files) },
-	} {
-		if got := exponent(rows, of); got < want-0.001 || got > want+0.001 {
-			t.Errorf("the exponent is %v, not %v", got, want)
-		}
-	}
-}

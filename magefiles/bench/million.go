@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -108,32 +107,23 @@ func growth(rows []row) string {
 	if len(rows) < 2 {
 		return ""
 	}
-	var each []string
-	for _, r := range rows {
-		each = append(each, fmt.Sprintf("%s (CPU %s) at %s", micros(r.perFile(r.again.Wall)), micros(r.perFile(r.again.CPU)), humanize.Comma(int64(r.files))))
+	var each, more []string
+	for i, r := range rows {
+		size := humanize.Comma(int64(r.files))
+		each = append(each, fmt.Sprintf("%s (CPU %s) at %s", micros(r.perFile(r.again.Wall)), micros(r.perFile(r.again.CPU)), size))
+		if i > 0 {
+			// Without what a run costs whatever it finds.
+			last := rows[i-1]
+			n := time.Duration(r.files - last.files)
+			more = append(more, fmt.Sprintf("%s (CPU %s) up to %s", micros((r.again.Wall-last.again.Wall)/n), micros((r.again.CPU-last.again.CPU)/n), size))
+		}
 	}
 	a, b := rows[0], rows[len(rows)-1]
-	ratio := func(of func(row) float64) float64 { return of(b) / of(a) }
-	wall := func(r row) float64 { return r.again.Wall.Seconds() }
-	cpu := func(r row) float64 { return r.again.CPU.Seconds() }
 	times := float64(b.files) / float64(a.files)
-	return fmt.Sprintf("\nA file of an unchanged run takes %s.\n"+
-		"%.0f times as many files take %.2f times as long a file (CPU %.2f times), and %.1f times the memory.\n"+
-		"Fitted to all sizes, time grows as files^%.2f, CPU as files^%.2f; 1.00 is linear.\n",
-		strings.Join(each, ", "), times, ratio(wall)/times, ratio(cpu)/times,
-		ratio(func(r row) float64 { return float64(r.peaks.sum) }), exponent(rows, wall), exponent(rows, cpu))
-}
-
-// exponent is the k of the least squares' fit of a times files^k to the rows,
-// in logarithms.
-func exponent(rows []row, of func(row) float64) float64 {
-	var x, y, xx, xy float64
-	for _, r := range rows {
-		lx, ly := math.Log(float64(r.files)), math.Log(of(r))
-		x, y, xx, xy = x+lx, y+ly, xx+lx*lx, xy+lx*ly
-	}
-	n := float64(len(rows))
-	return (n*xy - x*y) / (n*xx - x*x)
+	return fmt.Sprintf("\nA file of an unchanged run takes %s; one more file takes %s.\n"+
+		"%.0f times as many files take %.2f times as long a file (CPU %.2f times), and %.1f times the memory.\n",
+		strings.Join(each, ", "), strings.Join(more, ", "), times,
+		b.again.Wall.Seconds()/a.again.Wall.Seconds()/times, b.again.CPU.Seconds()/a.again.CPU.Seconds()/times, float64(b.peaks.sum)/float64(a.peaks.sum))
 }
 
 func measure(ctx context.Context, o MillionOptions, n int) (r row, err error) {
