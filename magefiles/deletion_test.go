@@ -193,6 +193,17 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
+// aged gives entries of the trash the times that their names say, by the remote's
+// clock.
+func (l *lab) aged(names ...string) {
+	l.t.Helper()
+	for _, n := range names {
+		at, err := time.Parse("20060102T150405", n[:len("20060102T150405")])
+		must(l.t, err)
+		must(l.t, os.Chtimes(filepath.Join(l.trash, n), at, at))
+	}
+}
+
 // TestPrune: old trash goes, and nothing else that lies there.
 func TestPrune(t *testing.T) {
 	t.Parallel()
@@ -210,11 +221,15 @@ func TestPrune(t *testing.T) {
 	}
 	older := time.Now().AddDate(0, 0, -50).UTC().Format("20060102T150405Z")
 	must(t, os.WriteFile(filepath.Join(l.trash, older), []byte("a file"), 0o600))
+	// Old by our clock, and not by the remote's: one of the two was wrong then.
+	doubtful := time.Now().AddDate(0, 0, -20).UTC().Format("20060102T150405Z")
+	must(t, os.MkdirAll(filepath.Join(l.trash, doubtful, "file"), 0o700))
+	l.aged(old, old+"-kept", older)
 
 	l.write("folder 0/one more", "so that the run has something to do")
 	l.ok("backup")
 	gone(t, filepath.Join(l.trash, old))
-	for _, p := range []string{young + "/file", "mine/file", old + "-kept/file", "2019/file", older} {
+	for _, p := range []string{young + "/file", "mine/file", old + "-kept/file", "2019/file", older, doubtful + "/file"} {
 		if _, err := os.Stat(filepath.Join(l.trash, p)); err != nil {
 			t.Error(err)
 		}

@@ -104,6 +104,7 @@ func prepareBackup(l *lab) {
 		l.remove("folder 0/file 3")
 	}
 	must(l.t, os.MkdirAll(filepath.Join(l.trash, "20200101T000000000Z", "old"), 0o700))
+	l.aged("20200101T000000000Z")
 	must(l.t, os.MkdirAll(filepath.Join(l.runDir(), "run-1", "image1"), 0o700))
 }
 

@@ -90,6 +90,18 @@ func (l *lab) standIn() {
 	if err := os.Mkdir(dir, 0o700); err != nil && !os.IsExist(err) {
 		l.t.Fatal(err)
 	}
+	l.inPlaceOfGuest(func(p string) {
+		if _, err := os.Stat(p + ".real"); err == nil {
+			return
+		}
+		must(l.t, os.Rename(p, p+".real"))
+		must(l.t, os.WriteFile(p, fmt.Appendf(nil, "#!/bin/sh\n%s=%q exec %q \"$0.real\" \"$@\"\n", standInDir, dir, self), 0o755))
+	})
+}
+
+// inPlaceOfGuest calls put with each guest in the lab's cache.
+func (l *lab) inPlaceOfGuest(put func(file string)) {
+	l.t.Helper()
 	n := 0
 	for _, p := range filesBelow(filepath.Join(l.home, ".cache", "fuseless", "guest")) {
 		fi, err := os.Lstat(p)
@@ -98,11 +110,7 @@ func (l *lab) standIn() {
 			continue
 		}
 		n++
-		if _, err := os.Stat(p + ".real"); err == nil {
-			continue
-		}
-		must(l.t, os.Rename(p, p+".real"))
-		must(l.t, os.WriteFile(p, fmt.Appendf(nil, "#!/bin/sh\n%s=%q exec %q \"$0.real\" \"$@\"\n", standInDir, dir, self), 0o755))
+		put(p)
 	}
 	if n == 0 {
 		l.t.Fatal("there is no guest in the cache")

@@ -49,7 +49,7 @@ type backup struct {
 }
 
 func (r *run) backup(ctx context.Context) (err error) {
-	b := &backup{run: r, started: time.Now()}
+	b := &backup{run: r, started: now()}
 	b.stamp = stampOf(b.started)
 	b.result.DryRun = r.Backup.DryRun
 	if err := r.checkSource(); err != nil {

@@ -20,16 +20,35 @@ import (
 	"fuseless/guest/store"
 )
 
-// pruned makes a trash with folders of these names, lets a backup that begins at
-// now prune it, and returns what is left, and what was said.
-func pruned(t *testing.T, now, last time.Time, trash string) (left []string, said string) {
+// aged gives the folders of a trash the times that their names say.
+func aged(t *testing.T, trash string) {
 	t.Helper()
+	entries, err := os.ReadDir(trash)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if _, at, ok := proto.TrashStamp(e.Name()); ok {
+			if err := os.Chtimes(filepath.Join(trash, e.Name()), at, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// pruned lets a backup that begins at begun, by a clock that is off by shift, prune a
+// trash after another one that ended at last. It returns what is left, and what
+// was said.
+func pruned(t *testing.T, begun, last time.Time, shift time.Duration, trash string) (left []string, said string) {
+	t.Helper()
+	now = func() time.Time { return time.Now().Add(shift) }
+	defer func() { now = time.Now }()
 	var events bytes.Buffer
 	r := &run{emit: proto.NewEmitter(&events), Request: &proto.Request{
 		Destination: proto.Destination{Local: true, Trash: trash},
 		Backup:      proto.BackupOptions{KeepDays: 30, Known: true, LastSuccess: last},
 	}}
-	b := &backup{run: r, started: now, result: proto.BackupResult{Transferred: 1}}
+	b := &backup{run: r, started: begun, stamp: stampOf(begun), result: proto.BackupResult{Transferred: 1}}
 	if err := b.prune(context.Background()); err != nil {
 		t.Error(err)
 	}
@@ -45,26 +64,30 @@ func pruned(t *testing.T, now, last time.Time, trash string) (left []string, sai
 
 // TestPruneByAge: only what is due goes, and only by a clock that can be right.
 func TestPruneByAge(t *testing.T) {
-	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	at := func(days int, more time.Duration) string { return stampOf(now.AddDate(0, 0, -days).Add(more)) }
+	begun := time.Now()
+	at := func(days int, more time.Duration) string { return stampOf(begun.AddDate(0, 0, -days).Add(more)) }
 	old, later, foreign := at(31, 0), at(31, 0)+"-2", at(31, 0)+"-kept"
-	edge, young := at(30, time.Second), at(1, 0)
+	edge, young := at(30, time.Minute), at(1, 0)
 	all := []string{old, later, foreign, edge, young, "2019", "mine", "20260101T000000"}
 	slices.Sort(all)
 	rest := slices.DeleteFunc(slices.Clone(all), func(n string) bool { return n == old || n == later })
+	const day = 24 * time.Hour
 	for _, c := range []struct {
-		name      string
-		now, last time.Time
-		more      string // in the trash
-		want      []string
-		says      string
+		name  string
+		shift time.Duration // of our clock
+		last  time.Time
+		more  string // in the trash
+		want  []string
+		says  string
 	}{
-		{name: "daily", now: now, last: now.AddDate(0, 0, -1), want: rest, says: `"prune"`},
-		{name: "after a long pause", now: now, last: now.AddDate(0, 0, -31), want: all},
-		{name: "the clock was set ahead", now: now.AddDate(5, 0, 0), last: now.AddDate(0, 0, -1), want: all},
-		{name: "the clock was set back", now: now.AddDate(0, 0, -3), last: now.AddDate(0, 0, -4), want: all, says: young},
-		{name: "the clock was ahead once", now: now, last: now.AddDate(0, 0, -1), more: "20990101T000000000Z", want: append(slices.Clone(all), "20990101T000000000Z"), says: "20990101T000000000Z"},
-		{name: "a date that is none", now: now, last: now.AddDate(0, 0, -1), more: "20261399T000000Z", want: append(slices.Clone(rest), "20261399T000000Z")},
+		{name: "daily", last: begun.AddDate(0, 0, -1), want: rest, says: `"prune"`},
+		{name: "after a long pause", last: begun.AddDate(0, 0, -31), want: all},
+		{name: "it was not due at the last backup", last: begun.AddDate(0, 0, -2), want: all},
+		{name: "the clock was set ahead", shift: 5 * 365 * day, last: begun.AddDate(0, 0, -1), want: all},
+		{name: "the clock was set back", shift: -3 * day, last: begun.AddDate(0, 0, -4), want: all, says: young},
+		{name: "the clock was ahead once", last: begun.AddDate(0, 0, -1), more: "20990101T000000000Z", want: append(slices.Clone(all), "20990101T000000000Z"), says: "20990101T000000000Z"},
+		{name: "a date that is none", last: begun.AddDate(0, 0, -1), more: "20261399T000000Z", want: append(slices.Clone(rest), "20261399T000000Z")},
+		{name: "what was being removed", last: begun.AddDate(0, 0, -1), more: gonePrefix + young, want: rest},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			trash := t.TempDir()
@@ -76,7 +99,8 @@ func TestPruneByAge(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			left, said := pruned(t, c.now, c.last, trash)
+			aged(t, trash)
+			left, said := pruned(t, begun.Add(c.shift), c.last, c.shift, trash)
 			want := slices.Clone(c.want)
 			slices.Sort(want)
 			if !slices.Equal(left, want) {
@@ -84,6 +108,58 @@ func TestPruneByAge(t *testing.T) {
 			}
 			if !strings.Contains(said, c.says) {
 				t.Errorf("it does not say %q: %s", c.says, said)
+			}
+		})
+	}
+}
+
+// TestPruneByTwoClocks: whichever of our clock and the vault's is wrong, now or
+// when an entry was made, nothing is removed before its time.
+func TestPruneByTwoClocks(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, c := range []struct {
+		name        string
+		age         time.Duration // of the entry, truly
+		then        time.Duration // by how much our clock was ahead when it was made
+		theirs      time.Duration // by how much the vault's was
+		shift       time.Duration // by how much ours is now
+		jumped      time.Duration // of it, since the backup began
+		gone        bool
+		says, never string
+	}{
+		{name: "both are right", age: 31 * day, gone: true, says: `"prune"`, never: "clock"},
+		{name: "both are right, and it is young", age: 29 * day, never: "clock"},
+		{name: "ours is ahead", age: 28 * day, shift: 3 * day, says: "this machine's clock is 3 days ahead of that of the remote"},
+		{name: "ours is ahead, and it is old", age: 31 * day, shift: 3 * day, says: "3 days ahead"},
+		{name: "ours is behind", age: 40 * day, shift: -3 * day, says: "this machine's clock is 3 days behind that of the remote"},
+		{name: "ours is a little ahead", age: 29*day + 12*time.Hour, shift: 20 * time.Hour, never: "clock"},
+		{name: "ours is a little ahead, and it is old", age: 31 * day, shift: 20 * time.Hour, gone: true, never: "clock"},
+		{name: "ours was ahead", age: 31 * day, then: 3 * day, never: "clock"},
+		{name: "ours was behind", age: 28 * day, then: -3 * day, never: "clock"},
+		{name: "theirs was behind", age: 28 * day, theirs: -3 * day, never: "clock"},
+		{name: "theirs was ahead", age: 31 * day, theirs: 3 * day, never: "clock"},
+		{name: "ours jumps ahead meanwhile", age: 28 * day, shift: 3 * day, jumped: 3 * day, never: "prune"},
+		{name: "ours jumps ahead meanwhile, and it is old", age: 31 * day, shift: 3 * day, jumped: 3 * day, says: "3 days ahead"},
+		{name: "ours jumps back meanwhile", age: 31 * day, shift: -time.Hour, jumped: -time.Hour, gone: true, never: "clock"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			trash, real := t.TempDir(), time.Now()
+			entry := filepath.Join(trash, stampOf(real.Add(c.then-c.age)))
+			if err := os.MkdirAll(filepath.Join(entry, "a"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			m := real.Add(c.theirs - c.age)
+			if err := os.Chtimes(entry, m, m); err != nil {
+				t.Fatal(err)
+			}
+			// Hourly, so that the time of the last backup is no evidence.
+			begun := real.Add(c.shift - c.jumped)
+			left, said := pruned(t, begun, begun.Add(-time.Hour), c.shift, trash)
+			if (len(left) == 0) != c.gone {
+				t.Errorf("left: %q", left)
+			}
+			if !strings.Contains(said, c.says) || c.never != "" && strings.Contains(said, c.never) {
+				t.Errorf("it is to say %q and not %q: %s", c.says, c.never, said)
 			}
 		})
 	}
@@ -97,9 +173,9 @@ func TestPruneWhatIsLocked(t *testing.T) {
 		return
 	}
 	trash, outside := t.TempDir(), t.TempDir()
-	now := time.Now()
-	old := filepath.Join(trash, stampOf(now.AddDate(0, 0, -40)))
-	older := filepath.Join(trash, stampOf(now.AddDate(0, 0, -41)))
+	begun := time.Now()
+	old := filepath.Join(trash, stampOf(begun.AddDate(0, 0, -40)))
+	older := filepath.Join(trash, stampOf(begun.AddDate(0, 0, -41)))
 	for _, dir := range []string{filepath.Join(old, "none", "below"), filepath.Join(old, "read-only", "below"), older} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
@@ -123,7 +199,8 @@ func TestPruneWhatIsLocked(t *testing.T) {
 	if err := os.Chmod(older, 0); err != nil {
 		t.Fatal(err)
 	}
-	if left, said := pruned(t, now, now, trash); len(left) > 0 {
+	aged(t, trash)
+	if left, said := pruned(t, begun, begun, 0, trash); len(left) > 0 {
 		t.Errorf("left %q: %s", left, said)
 	}
 	if _, err := os.Stat(kept); err != nil {

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -32,14 +31,13 @@ func (r *run) trash(ctx context.Context) error {
 		if st, err = r.connect(ctx); err != nil {
 			return err
 		}
-		now := time.Now()
-		if res, _, err = trashRuns(st, r.Destination, now); err != nil {
+		if res, _, err = trashRuns(st, r.Destination, now()); err != nil {
 			return err
 		}
 		for i := range res.Runs {
 			run := &res.Runs[i]
 			if r.Trash.KeepDays > 0 {
-				run.Expires = expiry(run.Time, r.Trash.KeepDays)
+				run.Expires = expiry(later(run.Time, run.Changed), r.Trash.KeepDays)
 			}
 			if r.Trash.Names == nil || r.Trash.Names.In(*run) {
 				if err := r.count(ctx, st, run); err != nil {

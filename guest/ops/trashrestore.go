@@ -8,7 +8,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"time"
 
 	"fuseless/guest/gocryptfs"
 	"fuseless/guest/proto"
@@ -30,7 +29,7 @@ func (r *run) trashDir(ctx context.Context, _, to string) (cipher string, staged
 			return err
 		}
 		defer st.Close()
-		trash, _, err := trashRuns(st, r.Destination, time.Now())
+		trash, _, err := trashRuns(st, r.Destination, now())
 		if err != nil {
 			return err
 		}

@@ -38,6 +38,7 @@ type TrashRun struct {
 	Bytes      int64     `json:"bytes"`                // on the remote, encrypted
 	Unreadable int64     `json:"unreadable,omitempty"` // folders that the account on the remote may not list; they are not in the counts
 	Expires    time.Time `json:"expires,omitzero"`     // from when on a backup removes it; zero: never
+	Changed    time.Time `json:"changed,omitzero"`     // when something last came into it or went, by the clock of whatever stores it
 
 	Names []string `json:"names,omitempty"` // plaintext paths; what cannot be decrypted is there in its encrypted form
 	Lost  int64    `json:"lost,omitempty"`  // how many of them could not be decrypted
