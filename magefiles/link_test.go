@@ -12,14 +12,11 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"fuseless/guest/proto"
 	"fuseless/magefiles/netlab"
 )
 
@@ -27,8 +24,6 @@ const (
 	// answerLimit is how long a view may take to answer, with an error, when the
 	// link is dead.
 	answerLimit = 30 * time.Second
-	// commandLimit is how long status and what takes things down may take.
-	commandLimit = 10 * time.Second
 	// viewFiles are that many, so that each access can read one that no cache has.
 	viewFiles = 40
 )
@@ -273,115 +268,6 @@ func TestViewOverThinLink(t *testing.T) {
 		got, err := l.ask(s, "GET", fmt.Sprintf("/folder%d/%d", i, i))
 		if err != nil || !bytes.Equal(got, fileContent(i)) {
 			t.Errorf("%d bytes, %v", len(got), err)
-		}
-	}
-}
-
-// timely runs targets that are to succeed within the limit.
-func (l *viewLab) timely(args ...string) {
-	l.t.Helper()
-	start := time.Now()
-	r := l.run(args...)
-	took := time.Since(start)
-	l.t.Logf("fuseless %v: %.1f s", args, took.Seconds())
-	if took > commandLimit {
-		l.t.Errorf("fuseless %v took %v", args, took)
-	}
-	if r.code != 0 {
-		l.t.Errorf("fuseless %v: %s", args, r)
-	}
-}
-
-// Whatever hangs, status and what takes things down end in time, and leave
-// nothing; lab.close looks for the latter.
-func TestDownWhateverHangs(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		name string
-		hang func(l *viewLab) (mend func())
-	}{
-		{"link cut", (*viewLab).cut},
-		{"sftp-server stopped", func(l *viewLab) func() { return l.hung("sftp-server") }},
-		{"gocryptfs stopped", func(l *viewLab) func() { return l.stopped("view") }},
-		{"sshfs stopped", func(l *viewLab) func() { return l.stopped("remote") }},
-		{"files open", (*viewLab).heldOpen},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			l := newViewLab(t)
-			for _, how := range [][]string{{"hostUnmount", "unserve", "remoteUnmount"}, {"close"}, {"down"}} {
-				if how[0] == "down" {
-					l.ok("open")
-				} else {
-					l.ok("remoteMount", "serve", "hostMount")
-				}
-				l.host = true
-				l.list()
-				l.works()
-				mend := c.hang(l)
-				l.next++
-				if c.name != "files open" {
-					for _, f := range l.looks(l.next) { // somebody waits
-						go func() { _ = f() }()
-					}
-				}
-				l.timely("status")
-				if c.name == "files open" && how[0] != "down" {
-					// The folder on the host is not taken from whom uses it.
-					start := time.Now()
-					l.refused(proto.Busy, how[:1], "is in use")
-					if took := time.Since(start); took > commandLimit {
-						t.Errorf("fuseless %s took %v", how[0], took)
-					}
-					mend()
-				}
-				for _, target := range how {
-					l.timely(target)
-				}
-				mend()
-				if left := l.left(); len(left) > 0 {
-					t.Errorf("%v leaves %v", how, left)
-				}
-			}
-		})
-	}
-}
-
-// stopped stops the process behind a mount of the guest.
-func (l *viewLab) stopped(name string) func() {
-	l.t.Helper()
-	mp, pid := filepath.Join(l.runDir(), name), 0
-	for _, p := range processes(mp) {
-		if isProgram(p, map[string]string{"view": "gocryptfs", "remote": "sshfs"}[name]) {
-			pid = p
-		}
-	}
-	if pid == 0 {
-		l.t.Fatal("no process is behind ", mp)
-	}
-	must(l.t, syscall.Kill(pid, syscall.SIGSTOP))
-	return func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
-}
-
-// heldOpen has a process with an open file, and its working folder, in each of
-// the mounts.
-func (l *viewLab) heldOpen() func() {
-	l.t.Helper()
-	var all []*exec.Cmd
-	for _, dir := range []string{filepath.Join(l.runDir(), "view"), filepath.Join(l.runDir(), "remote"), l.mnt} {
-		f, err := os.Open(dir)
-		must(l.t, err)
-		c := exec.Command("cat")
-		c.Dir, c.ExtraFiles = dir, []*os.File{f}
-		_, err = c.StdinPipe()
-		must(l.t, err)
-		must(l.t, c.Start())
-		must(l.t, f.Close())
-		all = append(all, c)
-	}
-	return func() {
-		for _, c := range all {
-			_ = c.Process.Kill()
-			_ = c.Wait()
 		}
 	}
 }

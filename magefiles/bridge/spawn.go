@@ -170,6 +170,7 @@ func (s state) end(ctx context.Context) error {
 	defer t.Stop()
 	kill := time.After(stopTime)
 	_ = syscall.Kill(s.PID, syscall.SIGTERM)
+	_ = syscall.Kill(s.PID, syscall.SIGCONT) // one that is stopped hears of nothing
 	for s.alive() {
 		select {
 		case <-t.C:
