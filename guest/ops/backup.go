@@ -41,6 +41,7 @@ type backup struct {
 	proof   bool   // whether vault and source belong together is to be seen from their names
 	lost    bool   // the vault has files, but no configuration that could be used
 	changed bool   // its configuration is not the one that we left there, and does not open
+	undoes  bool   // ours takes the place of one that does not open, and it is not known which of them is the newer one
 	result  proto.BackupResult
 	faults  omissions
 
@@ -240,6 +241,7 @@ func (b *backup) begin(ctx context.Context) error {
 	if b.changed {
 		return b.keepTheirs()
 	}
+	b.warnUndoes()
 	if b.Backup.Known || b.Backup.DryRun {
 		return nil
 	}

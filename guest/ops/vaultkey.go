@@ -20,14 +20,13 @@ func (b *backup) sameKey(ctx context.Context, remote []byte) error {
 	theirs, terr := gocryptfs.MasterKey(ctx, b.run.dir, remote, b.Passphrase)
 	switch {
 	case err != nil && terr == nil:
-		return proto.Errorf(proto.Passphrase, "cannot unlock the configuration in the source: the passphrase is wrong there, but opens the vault at %s", b.Destination.Label).
-			WithHint("it was changed on one side, or the source's %s is damaged: run `fuseless passwd`, which gives both one passphrase", gocryptfs.ReverseConfigName)
+		return b.changedElsewhere()
 	case err != nil:
 		return err
 	case proto.CodeOf(terr) == proto.Passphrase:
 		// Ours opens and theirs does not: `gocryptfs -passwd` was run on the
 		// source, or on the vault, or it is another vault. The names tell.
-		b.proof, b.changed = true, b.Backup.Known
+		b.proof, b.changed, b.undoes = true, b.Backup.Known, !b.Backup.Known
 		return nil
 	case terr != nil:
 		return terr
@@ -35,6 +34,23 @@ func (b *backup) sameKey(ctx context.Context, remote []byte) error {
 		return b.foreign()
 	}
 	return nil
+}
+
+// changedElsewhere is the passphrase that opens the vault, and not the source's
+// configuration.
+func (r *run) changedElsewhere() error {
+	return proto.Errorf(proto.Passphrase, "cannot unlock the configuration in the source: the passphrase is wrong there, but opens the vault at %s", r.Destination.Label).
+		WithHint("it was changed on one side, or the source's %s is damaged: run `fuseless passwd`, which gives both one passphrase", gocryptfs.ReverseConfigName)
+}
+
+// warnUndoes tells that the source's configuration takes the place of one in
+// the vault which the passphrase does not open. Nothing is known here of the last
+// backup, so it cannot be told whether that is the older one, as after `gocryptfs
+// -passwd` on the source, or the newer one, of another machine.
+func (b *backup) warnUndoes() {
+	if b.undoes && !b.Backup.DryRun {
+		b.warn("the passphrase opens the source's configuration and not the vault's, which is replaced by it and goes to the trash: if the passphrase was changed by another machine, that change is undone; `fuseless passwd` makes it again")
+	}
 }
 
 // keepTheirs refuses to send the source's configuration over one that was changed
