@@ -135,6 +135,9 @@ func (r *run) mountRemote(ctx context.Context, mp string, keep bool) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if errors.Is(err, errNoAnswer) {
+			return proto.Errorf(proto.Remote, "%w", err).WithHint("try again; if it stays so, ask the remote's operator")
+		}
 		if e := r.explain(proc.Stderr(err), remote.ExitLost); e != nil {
 			return e
 		}
@@ -146,6 +149,14 @@ func (r *run) mountRemote(ctx context.Context, mp string, keep bool) error {
 	}
 	return writeJSON(mp+".json", identify(d.Pid))
 }
+
+// firstAnswer is how long a remote may take to begin, as remote.OpenSession has
+// it. ssh's own deadline ends with the server's first line. A variable for the
+// tests.
+var firstAnswer = 2 * time.Minute
+
+// errNoAnswer is a remote that has not begun in that time.
+var errNoAnswer = errors.New("the remote does not answer")
 
 // answers waits until the mount at mp answers: sshfs mounts before it connects,
 // and unmounts again if it cannot.
@@ -162,6 +173,8 @@ func answers(ctx context.Context, mp string, ended <-chan error) error {
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-time.After(firstAnswer):
+		return fmt.Errorf("%w: nothing came within %.0f s", errNoAnswer, firstAnswer.Seconds())
 	}
 	if m, merr := mounts.Find(mp); err == nil && merr == nil && m != nil {
 		return nil
