@@ -184,7 +184,7 @@ var remoteFailures = []failure{
 		hint: "`ssh HOST` must work without a question: add the key to the agent (ssh-add), and to the remote (ssh-copy-id)",
 		code: proto.Remote},
 	{group: "Remote", what: "it has no rsync", on: box, args: []string{"backup"}, setup: rsyncSays("sh: 1: rsync: not found", 127),
-		want: "the remote has no rsync (HOST): rsync: connection unexpectedly closed (0 bytes received so far) [sender]",
+		want: "the remote has no rsync (HOST): sh: 1: rsync: not found",
 		hint: "install rsync there",
 		code: proto.Remote},
 	{group: "Remote", what: "the vault there may not be written", on: box, args: []string{"backup"}, setup: func(l *lab) func() {
@@ -223,14 +223,13 @@ var remoteFailures = []failure{
 	{group: "Remote", what: "its disk gets full in the middle", on: box, args: []string{"backup"}, setup: func(l *lab) func() {
 		return larger(l, 6<<20)
 	}, grows: true,
-		want: `no space left on the receiving side: rsync: [receiver] write failed on "REMOTE/ENCRYPTED": No space left on device (28)`,
-		hint: "make room and run it again; what has arrived is not sent again",
+		want: `the remote's disk is full: rsync: [receiver] write failed on "REMOTE/ENCRYPTED": No space left on device (28)`,
+		hint: "make room there, as by removing old runs from the trash beside the vault, and run it again; what has arrived is not sent again",
 		code: proto.NoSpace},
-	{group: "Remote", what: "its quota is used up", on: box, args: []string{"backup"},
-		setup: rsyncSays(`rsync: [receiver] write failed on "x": Disk quota exceeded (122)`, 11),
-		want:  `no space left on the receiving side: rsync: [receiver] write failed on "x": Disk quota exceeded (122)`,
-		hint:  "make room and run it again; what has arrived is not sent again",
-		code:  proto.NoSpace},
+	{group: "Remote", what: "its quota is used up", on: box, args: []string{"backup"}, setup: quota, grows: true,
+		want: `the remote's quota is used up: rsync: [receiver] write failed on "REMOTE/ENCRYPTED": Disk quota exceeded (122)`,
+		hint: "make room there, as by removing old runs from the trash beside the vault, and run it again; what has arrived is not sent again",
+		code: proto.NoSpace},
 	{group: "Remote", what: "its file system is read-only", on: box, args: []string{"backup"}, setup: func(l *lab) func() {
 		l.write("new", "new")
 		disk := filepath.Dir(l.vault)

@@ -127,7 +127,7 @@ var sourceFailures = []failure{
 		must(l.t, os.Symlink(strings.Repeat("t/", 1700), filepath.Join(l.source, "folder 1", "far")))
 		return func() { l.remove("folder 1/far") }
 	}, grows: true,
-		says: []string{"not backed up: readlink_stat failed: File name too long (36): folder 1/far"},
+		says: []string{"not backed up: readlink_stat failed: File name too long (36) in its encrypted form: folder 1/far"},
 		want: "the backup of photos is incomplete: some files were not transferred; nothing was deleted",
 		hint: "they are listed above; mend what keeps them from being read or written, and run it again",
 		code: proto.Incomplete},
@@ -137,7 +137,7 @@ var sourceFailures = []failure{
 		l.write("folder 1"+deep+"/file", "deep")
 		return func() { l.remove("folder 1/" + strings.Repeat("d", 160)) }
 	}, grows: true,
-		says: []string{"not backed up: opendir failed: File name too long (36): folder 1/" + strings.Repeat("d", 160) + "/"},
+		says: []string{"not backed up: opendir failed: File name too long (36) in its encrypted form: folder 1/" + strings.Repeat("d", 160) + "/"},
 		want: "the backup of photos is incomplete: some files were not transferred; nothing was deleted",
 		hint: "they are listed above; mend what keeps them from being read or written, and run it again",
 		code: proto.Incomplete},

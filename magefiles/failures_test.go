@@ -3,7 +3,6 @@
 package main_test
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,7 +18,9 @@ import (
 )
 
 // failure is a row of the README's table "What can go wrong": something that is
-// wrong, and how a target then ends. To add one, append it to the slice of its
+// wrong, and how a target then ends. What mends itself has the code OK: then want
+// is all that is said besides the steps, and source and vault must be as they
+// were before the fault. To add one, append it to the slice of its
 // group (or a new slice to failures), leave want and hint empty, and run
 //
 //	go test ./magefiles -run TestFailures
@@ -42,11 +43,15 @@ type failure struct {
 	shrinks bool // the source changes meanwhile
 
 	grows bool // more may lie on the remote than before; nothing that was there changes
+
+	opens  bool          // a view is mounted then: it must show the source, and is taken down
+	within time.Duration // it must not take longer, if this is not 0
 }
 
 // failures are all rows, in the order of the table.
 func failures() (all []failure) {
-	for _, rows := range [][]failure{passphraseFailures, sourceFailures, remoteFailures, vaultFailures, hostFailures, twiceFailures} {
+	for _, rows := range [][]failure{passphraseFailures, sourceFailures, remoteFailures, silentFailures,
+		vaultFailures, keyFailures, hostFailures, staleFailures, twiceFailures} {
 		all = append(all, rows...)
 	}
 	return all
@@ -65,6 +70,11 @@ const (
 	// the next row.
 	alone1 kind = "alone 1"
 	alone2 kind = "alone 2"
+	alone3 kind = "alone 3"
+
+	fresh kind = "fresh" // without a vault
+	views kind = "views" // for what takes long, as do the next
+	keys  kind = "keys"
 )
 
 // labs makes a lab with a backup for each kind.
@@ -81,6 +91,14 @@ var labs = map[kind]func(t *testing.T) *lab{
 	box:    boxLab,
 	alone1: func(t *testing.T) *lab { return newLab(t).started() },
 	alone2: func(t *testing.T) *lab { return newLab(t).started() },
+	alone3: func(t *testing.T) *lab { return newLab(t).started() },
+	views:  func(t *testing.T) *lab { return newLab(t).started() },
+	keys:   func(t *testing.T) *lab { return newLab(t).started() },
+	fresh: func(t *testing.T) *lab {
+		l := newLab(t)
+		l.fill()
+		return l
+	},
 }
 
 // TestFailures makes every failure of the table, and asserts the message, the
@@ -118,13 +136,19 @@ func TestFailures(t *testing.T) {
 func (f failure) happens(l *lab) {
 	t := l.t
 	env := l.env
+	whole, wholeSource := l.onRemote(), snapshot(t, l.source)
 	mend := f.setup(l)
 	before := l.onRemote()
 	source, hasSource := l.sourceNow()
 	had, ran := l.left(), processes(l.dir, l.mem)
+	begun := time.Now()
 	r := l.run(f.args...)
+	took := time.Since(begun)
 
 	message, hint := r.failure()
+	if f.code == proto.OK && message == "" {
+		message = r.notes()
+	}
 	message, hint = l.plainWords(message), l.plainWords(hint)
 	if r.code != f.code || message != f.want || hint != f.hint {
 		t.Errorf("%v ended with %d\nmessage: %s\nhint:    %s\nnot with %d\nmessage: %s\nhint:    %s\nall it said:\n%s",
@@ -143,6 +167,14 @@ func (f failure) happens(l *lab) {
 		if files := holding([]string{s}, l.home, filepath.Join(l.mem, "run"), l.remote); len(files) > 0 {
 			t.Errorf("a secret is in %v", files)
 		}
+	}
+
+	if f.within > 0 && took > f.within {
+		t.Errorf("it took %v", took)
+	}
+	if f.opens {
+		l.showsSource()
+		l.ok("down")
 	}
 
 	news := func() (list []string) {
@@ -165,13 +197,18 @@ func (f failure) happens(l *lab) {
 	for _, s := range left {
 		t.Error("left: ", s)
 	}
-	if f.grows {
+	switch {
+	case f.code == proto.OK:
+		l.kept("what mends itself", whole)
+	case f.grows:
 		l.kept("the failure", before)
-	} else {
+	default:
 		l.unchanged("the failure", before)
 	}
 	if again, ok := l.sourceNow(); ok != hasSource {
 		t.Errorf("the source is there: %t, was %t", ok, hasSource)
+	} else if f.code == proto.OK {
+		same(t, "the source", wholeSource, butForKey(wholeSource, again))
 	} else if ok && !f.shrinks {
 		same(t, "the source", source, again)
 	}
@@ -208,6 +245,7 @@ var variable = []struct {
 }{
 	{regexp.MustCompile(`pid \d+`), "pid PID"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`), "TIME"},
+	{regexp.MustCompile(`\b\d{8}T\d{6,9}Z`), "TIME"},
 	{regexp.MustCompile(`SHA256:[A-Za-z0-9+/]{43}`), "FINGERPRINT"},
 	{regexp.MustCompile(`127\.0\.0\.1(:| port )\d+`), "127.0.0.1${1}PORT"},
 	{regexp.MustCompile(`\[127\.0\.0\.1\]:\d+`), "[127.0.0.1]:PORT"},
@@ -235,54 +273,4 @@ func (l *lab) plainWords(s string) string {
 		s = v.re.ReplaceAllString(s, v.by)
 	}
 	return s
-}
-
-var update = flag.Bool("update", false, "write the README's table of failures")
-
-const (
-	readmeFile  = "../README.md"
-	tableBegins = "<!-- failures: written by go test ./magefiles -run TestFailureTable -update -->\n"
-	tableEnds   = "<!-- /failures -->\n"
-)
-
-// failureTable is the README's table.
-func failureTable() string {
-	var b strings.Builder
-	group := ""
-	for _, f := range failures() {
-		if f.group != group {
-			group = f.group
-			fmt.Fprintf(&b, "\n**%s**\n\n| what is wrong | what fuseless says | code |\n|---|---|---:|\n", group)
-		}
-		says := strings.TrimSpace(strings.Join(append(slices.Clone(f.says), f.want), "\n"))
-		fmt.Fprintf(&b, "| %s | %s | %d |\n", f.what, cell(says), f.code)
-	}
-	return b.String() + "\n"
-}
-
-var repeated = regexp.MustCompile(`(d{8})d{20,}`)
-
-// cell is text in a cell of a Markdown table.
-func cell(s string) string {
-	s = repeated.ReplaceAllString(s, "${1}...")
-	s = strings.ReplaceAll(s, "\n\n", "\n")
-	return strings.NewReplacer("|", "\\|", "\n", "<br>", "<", "&lt;", "*", "\\*", "_", "\\_").Replace(s)
-}
-
-// TestFailureTable: the README has the table.
-func TestFailureTable(t *testing.T) {
-	b, err := os.ReadFile(readmeFile)
-	must(t, err)
-	before, rest, ok := strings.Cut(string(b), tableBegins)
-	old, after, ok2 := strings.Cut(rest, tableEnds)
-	if !ok || !ok2 {
-		t.Fatalf("README.md lacks %s or %s", tableBegins, tableEnds)
-	}
-	switch table := failureTable(); {
-	case old == table:
-	case *update:
-		must(t, os.WriteFile(readmeFile, []byte(before+tableBegins+table+tableEnds+after), 0o644))
-	default:
-		t.Errorf("the README's table of failures is not that of the tests; run this with -update. It must be\n%s", table)
-	}
 }

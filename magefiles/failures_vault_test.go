@@ -30,8 +30,6 @@ func elsewhere(fill func(l *lab)) func(l *lab) func() {
 	}
 }
 
-// vaultFailures: what `backup` mends by itself, as a lost configuration, is no
-// failure and no row.
 var vaultFailures = []failure{
 	{group: "Vault", what: "other files lie there, and no vault", on: near, args: []string{"backup"}, setup: elsewhere(func(l *lab) {
 		must(l.t, os.WriteFile(filepath.Join(l.vault, "thesis"), []byte("the only copy"), 0o600))
@@ -59,6 +57,10 @@ var vaultFailures = []failure{
 		want: "the vault is no longer at DESTINATION",
 		hint: "is its disk mounted? if the vault was removed on purpose, remove STATE/fuseless/photos-ID/last.json and run it again",
 		code: proto.Vault},
+	{group: "Vault", what: "since the first backup, it has a disk of its own, and the trash is not on it", on: box, args: []string{"backup"}, setup: otherDisk, grows: true,
+		want: `cannot move deleted files to the trash: sftp: "Failure" (SSH_FX_FAILURE)`,
+		hint: "check who may write in DESTINATION and in backup/photos.trash, and that both are on one disk; nothing is lost",
+		code: proto.Remote},
 	{group: "Vault", what: "there is none, and a view is to be opened", on: near, args: []string{"remoteMount"}, setup: elsewhere(nil),
 		want: "there is no vault at DESTINATION",
 		hint: "check the destination; run `fuseless backup` if there was no backup yet",

@@ -144,7 +144,7 @@ func (b *backup) toTrash(ctx context.Context, confirmed map[string]bool, top []s
 		return err
 	case err != nil:
 		return proto.Errorf(proto.Remote, "cannot move deleted files to the trash: %w", err).
-			WithHint("check who may write in %s and in %s; nothing is lost", b.Destination.Label, b.Destination.Trash)
+			WithHint("check who may write in %s and in %s, and that both are on one disk; nothing is lost", b.Destination.Label, b.Destination.Trash)
 	}
 	b.result.Deleted = int64(len(confirmed))
 	b.result.Trash = trash

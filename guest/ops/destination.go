@@ -179,7 +179,7 @@ func lookAt(st store.FS, d proto.Destination) (*proto.Look, error) {
 	look, err := peek(st, d)
 	if err == nil && look.Damage != nil && len(look.Broken) > 0 {
 		return nil, proto.Errorf(proto.Vault, "%s: %w", d.Label, look.Damage).
-			WithHint("a backup puts it back from the source's, and `fuseless recover` makes a new one with the master key")
+			WithHint("a backup puts it back if the source's, or the copy in the state folder, is whole; else `fuseless recover` makes a new one with the master key")
 	}
 	return look, err
 }

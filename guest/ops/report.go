@@ -66,7 +66,11 @@ func (b *backup) plain(l string) (what, where string) {
 	if !strings.HasPrefix(after, ":") && after != "" {
 		after = " " + after
 	}
-	return strings.TrimSuffix(before+after, ":"), p
+	what = strings.TrimSuffix(before+after, ":")
+	if strings.Contains(what, "File name too long") {
+		what += " in its encrypted form" // by itself it may be short enough
+	}
+	return what, p
 }
 
 // receiving is the end of the name that rsync's receiver gives a file until it

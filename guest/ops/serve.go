@@ -151,7 +151,7 @@ func (r *run) session() error {
 	s, ok := r.server()
 	if !ok {
 		return proto.Errorf(proto.Serve, "the vault %s is not being served", r.Vault).
-			WithHint("run `fuseless remoteMount serve hostMount`, or `fuseless open` for all of it")
+			WithHint("run `fuseless open`: it does whatever is missing")
 	}
 	r.event(proto.Event{Kind: proto.KindResult, Session: &proto.Session{
 		Address: s.Address, User: s.User, Password: proto.Secret(s.Password),

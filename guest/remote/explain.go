@@ -92,23 +92,23 @@ func Explain(stderr string, exit int, target, command string) *proto.Error {
 	for _, m := range messages {
 		for _, s := range m.any {
 			if strings.Contains(low, s) {
-				return linked(m.text, explained(m.code, m.text, m.hint, stderr, target, command))
+				return linked(m.text, explained(m.code, m.text, m.hint, reason(stderr, s), target, command))
 			}
 		}
 	}
 	switch exit {
 	case 126, 127: // POSIX sh: cannot be executed, not found
-		return explained(proto.Remote, "the remote cannot run what is needed", "rsync must be installed there, and sftp be permitted", stderr, target, command)
+		return explained(proto.Remote, "the remote cannot run what is needed", "rsync must be installed there, and sftp be permitted", lastLine(stderr), target, command)
 	case ExitLost:
-		return explained(proto.Remote, "the connection to the remote failed", "`@` must work without a question", stderr, target, command).Linked()
+		return explained(proto.Remote, "the connection to the remote failed", "`@` must work without a question", lastLine(stderr), target, command).Linked()
 	}
 	return nil
 }
 
-func explained(code proto.Code, text, hint, stderr, target, command string) *proto.Error {
+func explained(code proto.Code, text, hint, reason, target, command string) *proto.Error {
 	text += " (" + target + ")"
-	if l := reason(stderr); l != "" {
-		text += ": " + l
+	if reason != "" {
+		text += ": " + reason
 	}
 	if command == "" {
 		command = "ssh " + target
@@ -120,14 +120,21 @@ func explained(code proto.Code, text, hint, stderr, target, command string) *pro
 // key that ssh refused.
 const HostKeyLine = "host key:"
 
-// reason is the line of s that says most.
-func reason(s string) string {
-	for line := range strings.Lines(s) {
+// reason is the line of stderr that says most: what the bridge adds, or else the
+// first with the text, in lower case, by which the cause was found. After it may
+// come consequences, such as what rsync says of a remote that has none.
+func reason(stderr, text string) string {
+	for line := range strings.Lines(stderr) {
 		if l, ok := strings.CutPrefix(line, HostKeyLine); ok {
 			return strings.ToValidUTF8(strings.TrimSpace(l), "?")
 		}
 	}
-	return lastLine(s)
+	for line := range strings.Lines(stderr) {
+		if strings.Contains(strings.ToLower(line), text) {
+			return lastLine(line)
+		}
+	}
+	return lastLine(stderr)
 }
 
 // lastLine is the last line of s that says something, at most 200 bytes. ssh
@@ -135,7 +142,7 @@ func reason(s string) string {
 func lastLine(s string) string {
 	lines := strings.Split(s, "\n")
 	for i := len(lines) - 1; i >= 0; i-- {
-		if l := strings.TrimSpace(lines[i]); strings.Trim(l, "@ ") != "" {
+		if l := strings.Trim(strings.TrimSpace(lines[i]), "@ "); l != "" {
 			if len(l) > 200 {
 				l = l[:200] + "..."
 			}

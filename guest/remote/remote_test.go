@@ -258,6 +258,10 @@ func TestExplain(t *testing.T) {
 	if e := Explain("Connection refused", 0, "u@h", ""); e != nil {
 		t.Errorf("success is explained: %v", e)
 	}
+	e := Explain("sh: 1: rsync: not found\nrsync: connection unexpectedly closed (0 bytes received so far) [sender]\n", 127, "u@h", "")
+	if e == nil || e.Message != "the remote has no rsync (u@h): sh: 1: rsync: not found" {
+		t.Errorf("not the line with the cause: %v", e)
+	}
 	if e := Explain("Host key verification failed.", 255, "u@h", "ssh -p 23 u@h"); !strings.Contains(e.Hint, "`ssh -p 23 u@h`") {
 		t.Error(e.Hint)
 	}

@@ -214,11 +214,20 @@ func (r Run) Do(ctx context.Context) (*Result, error) {
 // full looks for a full disk among the messages: rsync reports it with several
 // codes (11, 12, 23).
 func (r Run) full(res *Result) error {
+	disk, quota, hint := "the disk of "+r.Target+" is full", "the quota on the disk of "+r.Target+" is used up", "make room there"
+	if r.Socket != "" && strings.Contains(r.Target, ":") {
+		disk, quota, hint = "the remote's disk is full", "the remote's quota is used up", "make room there, as by removing old runs from the trash beside the vault,"
+	}
 	for _, l := range res.Errors {
-		if strings.Contains(l, "No space left on device") || strings.Contains(l, "Disk quota exceeded") {
-			return proto.Errorf(proto.NoSpace, "no space left on the receiving side: %s", l).
-				WithHint("make room and run it again; what has arrived is not sent again")
+		text := disk
+		switch {
+		case strings.Contains(l, "No space left on device"):
+		case strings.Contains(l, "Disk quota exceeded"):
+			text = quota
+		default:
+			continue
 		}
+		return proto.Errorf(proto.NoSpace, "%s: %s", text, l).WithHint("%s and run it again; what has arrived is not sent again", hint)
 	}
 	return nil
 }

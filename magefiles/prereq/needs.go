@@ -98,6 +98,7 @@ func Tests() []Need {
 		Need{Program: "gcc", Apt: "gcc", Why: "builds the tests with the race detector"},
 		Need{File: "/usr/include/stdlib.h", Apt: "libc6-dev", Dnf: "glibc-devel", Why: "builds the tests with the race detector"},
 		Need{Program: "sudo", Apt: "sudo", Why: "tests an ordinary user's mounts"},
+		Need{Program: "mkfs.btrfs", Apt: "btrfs-progs", Why: "makes a disk with a quota"},
 		Need{Program: "litmus", Apt: "litmus", Brew: "litmus", Why: "tests the WebDAV server"},
 	)
 }
