@@ -67,10 +67,8 @@ func (r *run) backup(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() {
-		ended := make(chan struct{})
-		go func() { b.drop(ctx); close(ended) }() // waits for the remote
+		b.letGo()
 		b.closeImage(ctx)
-		<-ended
 		if rerr := r.removeRun(context.WithoutCancel(ctx), b.dir); err == nil {
 			err = rerr
 		}

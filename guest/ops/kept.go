@@ -46,6 +46,16 @@ func (b *backup) store(ctx context.Context) (st store.FS, back func() bool, err 
 	return b.kept.FS, context.AfterFunc(ctx, b.kept.cancel), nil
 }
 
+// letGo ends the session, if there is one, at the end of the run: nothing is under
+// way in it, and the remote is not waited for.
+func (b *backup) letGo() {
+	if b.kept != nil {
+		b.kept.cancel()
+		_ = b.kept.Close()
+		b.kept = nil
+	}
+}
+
 // drop ends the session, if there is one: in order, unless ctx has ended.
 func (b *backup) drop(ctx context.Context) {
 	if b.kept == nil {

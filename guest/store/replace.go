@@ -96,8 +96,8 @@ func ReadHead(f FS, name string, n int) (b []byte, err error) {
 		if err != nil {
 			return err
 		}
-		defer r.Close()
 		b, err = head(r, n)
+		go r.Close() // a round trip that nobody has to wait for
 		return err
 	})
 	return b, err
