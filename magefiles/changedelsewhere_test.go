@@ -5,6 +5,7 @@ package main_test
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,10 +20,8 @@ import (
 func TestPassphraseChangedElsewhere(t *testing.T) {
 	t.Parallel()
 	l := localLab(t).started()
-	mend := changedPassphrase(l)
-	next := read(t, l.keyFile())
-	mend()
 	old := read(t, l.keyFile())
+	next := keyWith(t, old, passphrase, wrongPassphrase)
 	put(t, l.vaultConf(), next)
 	before := l.onRemote()
 
@@ -49,11 +48,17 @@ func TestPassphraseChangedElsewhere(t *testing.T) {
 	}
 	l.unchanged("verify", before)
 
-	// The machine with the source has forgotten its last backup: what it cannot
-	// know, it says.
+	// The machine with the source knows what its last backup left there, also when
+	// its own was changed since. When it has forgotten that, it says so.
 	must(t, os.WriteFile(l.configFile(), config, 0o600))
 	l.setPass(passphrase)
 	l.refused(proto.Vault, []string{"backup"}, "is not the one that the last backup left there")
+	third := keyWith(t, old, passphrase, "a third one: 8c2e")
+	put(t, l.keyFile(), third)
+	l.setPass("a third one: 8c2e")
+	l.refused(proto.Vault, []string{"backup"}, "is not the one that the last backup left there")
+	put(t, l.keyFile(), old)
+	l.setPass(passphrase)
 	must(t, os.Remove(filepath.Join(l.stateDir(), "last.json")))
 	const undone = "if the passphrase was changed by another machine, that change is undone"
 	if r := l.ok("backup", "-dryRun"); strings.Contains(r.stderr, undone) {
@@ -68,4 +73,17 @@ func TestPassphraseChangedElsewhere(t *testing.T) {
 	}
 	l.ok("backup")
 	l.sameAsSource()
+}
+
+// keyWith is a configuration with another passphrase, by stock gocryptfs.
+func keyWith(t *testing.T, conf []byte, from, to string) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, gocryptfs.ReverseConfigName), conf)
+	c := exec.Command("gocryptfs", "-q", "-reverse", "-passwd", "--", dir)
+	c.Stdin = strings.NewReader(from + "\n" + to + "\n")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("gocryptfs -passwd: %v: %s", err, out)
+	}
+	return read(t, filepath.Join(dir, gocryptfs.ReverseConfigName))
 }

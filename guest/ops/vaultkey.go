@@ -3,6 +3,7 @@
 package ops
 
 import (
+	"bytes"
 	"context"
 
 	"fuseless/guest/gocryptfs"
@@ -26,7 +27,10 @@ func (b *backup) sameKey(ctx context.Context, remote []byte) error {
 	case proto.CodeOf(terr) == proto.Passphrase:
 		// Ours opens and theirs does not: `gocryptfs -passwd` was run on the
 		// source, or on the vault, or it is another vault. The names tell.
-		b.proof, b.changed, b.undoes = true, b.Backup.Known, !b.Backup.Known
+		// If it is not the one that the last backup left there, it was not we who
+		// did that.
+		last := b.Backup.Last
+		b.proof, b.changed, b.undoes = true, len(last) > 0 && !bytes.Equal(last, remote), len(last) == 0
 		return nil
 	case terr != nil:
 		return terr

@@ -82,6 +82,7 @@ type BackupOptions struct {
 	Known       bool   `json:"known,omitempty"`       // this configuration was on this destination after the last run
 	Settled     bool   `json:"settled,omitempty"`     // and that one ended well, with gocryptfs's own files as they should be
 
+	Last        []byte    `json:"last,omitempty"`       // the configuration that the last backup left on this destination; empty: none is known
 	LastSuccess time.Time `json:"lastSuccess,omitzero"` // by this machine's clock
 	Changes     bool      `json:"changes,omitempty"`    // emit an event for each changed file
 }

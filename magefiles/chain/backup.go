@@ -104,7 +104,7 @@ func (v *vault) send(ctx context.Context, conf []byte, o BackupOptions) (*proto.
 	req.Backup = proto.BackupOptions{
 		DryRun: o.DryRun, Checksum: o.Checksum, AllowDelete: o.AllowDelete, KeepDays: v.KeepDeleted, Config: conf,
 		Known:   last != nil && last.Destination == v.Destination.Raw && bytes.Equal(last.Config, conf),
-		Changes: o.DryRun || v.Verbose, MaxDelete: o.maxDelete,
+		Changes: o.DryRun || v.Verbose, MaxDelete: o.maxDelete, Last: v.lastConfig(),
 	}
 	if last != nil {
 		req.Backup.LastSuccess = last.Success
