@@ -4,7 +4,10 @@ package main_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -85,6 +88,7 @@ func TestBench(t *testing.T) {
 	t.Parallel()
 	t.Run("million", benchMillion)
 	t.Run("backup", benchBackup)
+	t.Run("interrupted", benchInterrupted)
 }
 
 // Each tool backs up and restores through an sshd behind a link, and each phase
@@ -150,5 +154,41 @@ func benchMillion(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "2 times as many files take ") || !strings.Contains(out.String(), "one more file takes ") {
 		t.Error("it does not say how the time grows")
+	}
+}
+
+// Ctrl-C in the middle of a backup, with a mount there: all goes, as benchTemp
+// looks.
+func benchInterrupted(t *testing.T) {
+	needs(t, "sshd")
+	if err := netlab.Supported(); err != nil {
+		t.Skip(err)
+	}
+	for _, tool := range []string{"fuseless", "by hand"} {
+		t.Run(tool, func(t *testing.T) {
+			dir := benchTemp(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan error, 1)
+			go func() {
+				done <- bench.Backup(ctx, bench.BackupOptions{Out: io.Discard, Tools: []string{tool}, Files: 50, Program: fuseless, Temp: dir,
+					Link: netlab.Link{Rate: 1_000_000}}) // half a minute for the first backup
+			}()
+			eventually(t, "rsync sends", func() bool {
+				for _, pid := range processes(dir) {
+					if isProgram(pid, "rsync") {
+						return true
+					}
+				}
+				return false
+			})
+			if own := processes(dir); len(own) < 3 {
+				t.Errorf("only %d processes are there", len(own))
+			}
+			cancel()
+			if err := <-done; !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		})
 	}
 }

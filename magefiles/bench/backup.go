@@ -22,6 +22,7 @@ import (
 // BackupOptions are what Backup can be told.
 type BackupOptions struct {
 	Out       io.Writer
+	Tools     []string    // nil: all; the first is what the others are compared with
 	Files     int         // of the tree; 0: 5,000
 	Unchanged int         // runs without a change, of which the slowest counts; 0: 3
 	Link      netlab.Link // the zero Link: 40 ms, 200 Mbit/s
@@ -89,7 +90,10 @@ func Backup(ctx context.Context, o BackupOptions) error {
 		o.Link = netlab.Link{RTT: 40 * time.Millisecond, Rate: 200_000_000}
 	}
 	var all []outcome
-	for _, name := range toolNames {
+	if o.Tools == nil {
+		o.Tools = toolNames
+	}
+	for _, name := range o.Tools {
 		r, err := o.measure(ctx, name)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)

@@ -48,7 +48,7 @@ func (o BackupOptions) report(ctx context.Context, all []outcome) {
 			fmt.Fprintf(o.Out, "| %s | %s | %.2f | %.2f | %s | %s |\n", name, r.name, c.Wall.Seconds(), c.CPU.Seconds(), mib(c.sent.ToRemote), mib(c.sent.ToGuest))
 		}
 	}
-	fmt.Fprintf(o.Out, "\n| fuseless divided by | %s |\n|---|%s\n", strings.Join(phaseNames[:], " | "), strings.Repeat("---:|", phases))
+	fmt.Fprintf(o.Out, "\n| %s divided by | %s |\n|---|%s\n", all[0].name, strings.Join(phaseNames[:], " | "), strings.Repeat("---:|", phases))
 	for _, r := range all[1:] {
 		fmt.Fprintln(o.Out, ratios(r.name+", time", all[0], r, func(c cost) float64 { return c.Wall.Seconds() }))
 		fmt.Fprintln(o.Out, ratios(r.name+", CPU", all[0], r, func(c cost) float64 { return c.CPU.Seconds() }))

@@ -16,7 +16,7 @@ type tool struct {
 	folders []string           // that the steps want to be there
 }
 
-// toolNames are those of the columns, and of the ratios: fuseless comes first.
+// toolNames are all. The ratios are those of the first.
 var toolNames = []string{"fuseless", "restic", "borg", "by hand"}
 
 // newTool is a tool in p, with f as the remote. fuseless is the task binary.
