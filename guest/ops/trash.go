@@ -91,9 +91,10 @@ func trashRuns(st store.FS, d proto.Destination, now time.Time) (res *proto.Tras
 //
 // No single clock is trusted with it. An entry must be due by our clock, by which
 // it has its name, and by the clock of whatever stores the vault, from which the
-// folder has its time; and it must have been due when the last backup ended,
-// for where the vault lies on this machine there is only one clock. So one that is
-// wrong, now or when the entry was made, removes nothing too early.
+// folder has its time: so one that is wrong, now or when the entry was made, removes
+// nothing too early. And it must have been due when the last backup ended: where the
+// vault lies on this machine there is only one clock, and a single run by a wrong one
+// removes nothing then.
 func (b *backup) prune(ctx context.Context) error {
 	keep := b.Backup.KeepDays
 	if keep <= 0 || !b.Backup.Known || b.result.Deleted == 0 && b.result.Transferred == 0 {
