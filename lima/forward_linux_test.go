@@ -300,8 +300,12 @@ func TestAnswers(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	begin := time.Now()
 	if i.Answers(t.Context(), time.Second) {
 		t.Error("a guest that hangs is said to answer")
+	}
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("that a guest hangs is known after %v", took)
 	}
 	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)

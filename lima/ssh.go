@@ -129,8 +129,24 @@ func (i Instance) disconnect(ctx context.Context) {
 func (i Instance) Answers(ctx context.Context, limit time.Duration) bool {
 	wait, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	_, err := i.ssh(wait, i.SSH("true"))
-	return err == nil || ctx.Err() != nil || wait.Err() == nil
+	p, err := proc.Start(context.WithoutCancel(ctx), proc.Cmd{Argv: i.SSH("true"), Env: []string{"SSH_AUTH_SOCK="}})
+	if err != nil {
+		return true
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = p.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return true
+	case <-wait.Done():
+		// Not SIGTERM, which it does not heed; and not waited for, since the shared
+		// connection holds its output.
+		_ = p.Process.Kill()
+		return ctx.Err() != nil
+	}
 }
 
 // Terminal is the argv of a login shell in the guest on this terminal.

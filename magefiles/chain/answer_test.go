@@ -143,6 +143,14 @@ func TestGuestThatIsGone(t *testing.T) {
 	if err := g.Do(ctx, proto.Request{}, nil); err != gone || time.Since(begin) > 5*time.Second {
 		t.Errorf("after %v: %v", time.Since(begin), err)
 	}
+	// ssh hands its output to the shared connection, which lives on.
+	g.Argv = []string{"/bin/sh", "-c", "setsid sleep 20 & sleep 600"}
+	ctx, cancel = context.WithCancelCause(t.Context())
+	time.AfterFunc(200*time.Millisecond, func() { cancel(gone) })
+	begin = time.Now()
+	if err := g.Do(ctx, proto.Request{}, nil); err != gone || time.Since(begin) > 5*time.Second {
+		t.Errorf("with its output held by another, after %v: %v", time.Since(begin), err)
+	}
 	g.Argv = []string{"/bin/sh", "-c", "while read x; do :; done; sleep 0.2; exit 3"}
 	ctx, cancel = context.WithCancelCause(t.Context())
 	time.AfterFunc(50*time.Millisecond, func() { cancel(nil) })

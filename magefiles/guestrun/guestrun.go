@@ -56,11 +56,19 @@ func (g *Guest) Do(ctx context.Context, req proto.Request, on func(proto.Event))
 	if err != nil {
 		return err
 	}
-	var stderr tail
-	c.Stderr = &stderr
+	said, err := c.StderrPipe()
+	if err != nil {
+		return err
+	}
 	if err := c.Start(); err != nil {
 		return proto.Errorf(proto.Internal, "cannot start the guest: %w", err)
 	}
+	var stderr tail
+	copied := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(&stderr, said)
+		close(copied)
+	}()
 	ended := make(chan struct{})
 	defer close(ended)
 	gone := func() bool { return proto.CodeOf(context.Cause(ctx)) == proto.Guest }
@@ -74,12 +82,16 @@ func (g *Guest) Do(ctx context.Context, req proto.Request, on func(proto.Event))
 		case <-ended:
 		case <-time.After(wait):
 			_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
+			// An ssh has handed them to the shared connection, which lives on.
+			_ = stdout.Close()
+			_ = said.Close()
 		}
 	})
 	defer stop()
 	_, werr := stdin.Write(append(line, '\n'))
 	failed := read(stdout, on)
 	_ = stdin.Close()
+	<-copied
 	err = c.Wait()
 	switch {
 	case gone():
