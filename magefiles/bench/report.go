@@ -20,8 +20,8 @@ const fairNote = `What each gives for it:
 - fuseless keeps one copy, and what it deleted or replaced for some days in a trash; no history, no deduplication (a
   renamed folder is sent again), no compression. The vault is a stock gocryptfs one, which is mounted as a folder and
   read without fuseless; it shows how many files there are, and how large. The remote needs sftp and rsync. In its time
-  are a look at the remote before anything is sent, and, with gocryptfs before 2.5.0, a second pass that mends
-  gocryptfs#802.
+  are a look at the remote before anything is sent, and, with gocryptfs before 2.5.0 and where a folder changed, a
+  second pass that mends gocryptfs#802.
 - By hand is what fuseless does at its core, as a few commands, without its checks, trash, retries and second pass.
 `
 
