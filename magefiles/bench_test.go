@@ -174,14 +174,15 @@ func benchInterrupted(t *testing.T) {
 				done <- bench.Backup(ctx, bench.BackupOptions{Out: io.Discard, Tools: []string{tool}, Files: 50, Program: fuseless, Temp: dir,
 					Link: netlab.Link{Rate: 1_000_000}}) // half a minute for the first backup
 			}()
-			eventually(t, "rsync sends", func() bool {
-				for _, pid := range processes(dir) {
-					if isProgram(pid, "rsync") {
-						return true
-					}
+			sends := func() bool {
+				return slices.ContainsFunc(processes(dir), func(pid int) bool { return isProgram(pid, "rsync") })
+			}
+			for end := time.Now().Add(patience); !sends(); time.Sleep(10 * time.Millisecond) {
+				if len(done) > 0 || time.Now().After(end) {
+					cancel()
+					t.Fatal("rsync does not begin to send: ", <-done)
 				}
-				return false
-			})
+			}
 			if own := processes(dir); len(own) < 3 {
 				t.Errorf("only %d processes are there", len(own))
 			}
