@@ -42,3 +42,11 @@ func TestExcludesProtectTheKeyFile(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// What the kernel asks and an old go-fuse does not know is no damage.
+func TestComplaints(t *testing.T) {
+	got := complaints("\n16:17:35.058186 Unimplemented opcode OPCODE-52\nOpenDir \"x\": invalid entry \"y\": bad message\n")
+	if len(got) != 1 || got[0] != "OpenDir \"x\": invalid entry \"y\": bad message" {
+		t.Errorf("%q", got)
+	}
+}

@@ -123,10 +123,15 @@ func (m *Mount) Check() error {
 // Complaints are the lines that gocryptfs logged since it was mounted. In
 // forward mode it hides what it cannot decrypt, a whole folder if its directory
 // IV is damaged, and this is the only place where it says so.
-func (m *Mount) Complaints() []string {
+func (m *Mount) Complaints() []string { return complaints(m.daemon.Output()) }
+
+func complaints(log string) []string {
 	var lines []string
-	for l := range strings.Lines(m.daemon.Output()) {
-		if l = strings.TrimSpace(l); l != "" {
+	for l := range strings.Lines(log) {
+		l = strings.TrimSpace(l)
+		// go-fuse answers such a request with ENOSYS, and the kernel asks in another way
+		// (FUSE_STATX of Linux 6.6, when somebody calls stat(1) on a file in the mount).
+		if l != "" && !strings.Contains(l, "Unimplemented opcode") {
 			lines = append(lines, l)
 		}
 	}
