@@ -129,22 +129,26 @@ func (i Instance) disconnect(ctx context.Context) {
 func (i Instance) Answers(ctx context.Context, limit time.Duration) bool {
 	wait, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	p, err := proc.Start(context.WithoutCancel(ctx), proc.Cmd{Argv: i.SSH("true"), Env: []string{"SSH_AUTH_SOCK="}})
-	if err != nil {
-		return true
+	ended := make(chan struct{}, 2)
+	// The shared connection may be dead while the VM is well, as after a sleep; and a
+	// VM that is busy may take its time for a new one.
+	for _, argv := range [][]string{i.SSH("true"), i.sshArgv([]string{"-o", "ControlPath=none", "-o", "ControlMaster=no"}, "true")} {
+		p, err := proc.Start(context.WithoutCancel(ctx), proc.Cmd{Argv: argv, Env: []string{"SSH_AUTH_SOCK="}})
+		if err != nil {
+			return true
+		}
+		go func() {
+			_ = p.Wait()
+			ended <- struct{}{}
+		}()
+		// Not SIGTERM, which it does not heed; and not waited for, since the shared
+		// connection holds its output.
+		defer p.Process.Kill()
 	}
-	ended := make(chan struct{})
-	go func() {
-		_ = p.Wait()
-		close(ended)
-	}()
 	select {
 	case <-ended:
 		return true
 	case <-wait.Done():
-		// Not SIGTERM, which it does not heed; and not waited for, since the shared
-		// connection holds its output.
-		_ = p.Process.Kill()
 		return ctx.Err() != nil
 	}
 }

@@ -165,7 +165,10 @@ func (b *backup) transfer(ctx context.Context) (held bool, err error) {
 		return false, err
 	}
 	suspects := (res.Skipped || len(res.Conflicts) > 0) && !b.result.Incomplete
-	old := b.version.Less(gocryptfs.FixedReverse) && !b.settled(suspects)
+	old := b.version.Less(gocryptfs.FixedReverse)
+	if old && b.settled(suspects) {
+		b.result.Settled, old = true, false
+	}
 	var first, second looked
 	if suspects {
 		if err := b.step(ctx, proto.StepCandidates, func() error { first, err = b.candidates(ctx); return err }); err != nil {

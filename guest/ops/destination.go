@@ -34,6 +34,7 @@ func (b *backup) checkDestination(ctx context.Context) (*proto.Look, error) {
 	}
 	// A try that broke may have made the vault. It is ours as long as it is empty.
 	b.proof, b.fresh = false, b.fresh && look.Empty
+	b.undoes = false
 	b.lost, b.changed = look.Config == nil && look.Exists && !look.Empty, false
 	switch {
 	case b.lost: // the names tell whether it is the vault without its configuration

@@ -37,6 +37,7 @@ func (b *backup) sameKey(ctx context.Context, remote []byte) error {
 	case theirs != mine:
 		return b.foreign()
 	}
+	b.own = true // the two differ
 	return nil
 }
 

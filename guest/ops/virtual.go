@@ -19,8 +19,11 @@ func (b *backup) virtual(ctx context.Context) error {
 		run.Filters = []string{
 			"+ */", "+ /" + gocryptfs.ConfigName, "+ gocryptfs.diriv", "+ gocryptfs.longname.*.name", "- *",
 		}
+		// Once for all tries, which are over one mount: what a broken one has sent, the
+		// next one does not name.
+		b.result.Compared = true
 		run.OnChange = func(string, string) { b.result.Compared = false }
-		_, err := b.do(ctx, run, func() { b.result.Compared = true })
+		_, err := b.do(ctx, run, nil)
 		return err
 	})
 }

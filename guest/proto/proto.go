@@ -238,6 +238,7 @@ type BackupResult struct {
 	DryRun      bool          `json:"dryRun,omitempty"`
 	Incomplete  bool          `json:"incomplete,omitempty"`
 	Compared    bool          `json:"compared,omitempty"` // gocryptfs's own files, from a mount of their own, and none differed
+	Settled     bool          `json:"settled,omitempty"`  // they were not, as the vault was settled and this run sent none
 	NotBackedUp []Omission    `json:"notBackedUp,omitempty"`
 	GocryptfsV  string        `json:"gocryptfs"`
 }

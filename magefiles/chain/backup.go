@@ -130,7 +130,7 @@ func (v *vault) send(ctx context.Context, conf []byte, o BackupOptions) (*proto.
 	case o.DryRun || err != nil || result == nil:
 	case result.Compared:
 		v.state.Settle(began)
-	case req.Backup.Settled:
+	case result.Settled: // and not: they were compared, and differed
 		v.state.Settle(compared)
 	}
 	return result, err
