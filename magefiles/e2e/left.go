@@ -57,7 +57,7 @@ func (a *account) owns(folders []string, entries func(dir string) []string) (pat
 // remember notes what is there before the first call.
 func (r *run) remember() {
 	r.baseline = map[string]bool{}
-	for _, p := range append(below(r.user.home), r.user.owns(sharedFolders, below)...) {
+	for _, p := range slices.Concat(below(r.user.home), r.user.owns(sharedFolders, below), davfsFiles()) {
 		r.baseline[p] = true
 	}
 }
@@ -112,11 +112,21 @@ func (r *run) left() (left []string) {
 			add("%s", p)
 		}
 	}
-	for _, pattern := range []string{"/run/fuseless-davfs2-*", "/dev/shm/fuseless-davfs2-*", "/var/run/mount.davfs/*fle2e*"} {
-		found, _ := filepath.Glob(pattern)
-		left = append(left, found...)
+	for _, p := range davfsFiles() {
+		if !r.baseline[p] {
+			left = append(left, p)
+		}
 	}
 	return left
+}
+
+// davfsFiles are davfs2's caches and pid files. Root's, as who mounts is root.
+func davfsFiles() (paths []string) {
+	for _, pattern := range []string{"/run/fuseless-davfs2-*", "/dev/shm/fuseless-davfs2-*", "/var/run/mount.davfs/*fle2e*"} {
+		found, _ := filepath.Glob(pattern)
+		paths = append(paths, found...)
+	}
+	return paths
 }
 
 // cleanUp removes everything but the cache. After a failure it ends and
