@@ -57,7 +57,7 @@ func (a *account) owns(folders []string, entries func(dir string) []string) (pat
 // remember notes what is there before the first call.
 func (r *run) remember() {
 	r.baseline = map[string]bool{}
-	for _, p := range slices.Concat(below(r.user.home), r.user.owns(sharedFolders, below), davfsFiles()) {
+	for _, p := range slices.Concat(below(r.user.home), r.user.owns(sharedFolders, below), r.user.davfsFiles()) {
 		r.baseline[p] = true
 	}
 }
@@ -112,7 +112,7 @@ func (r *run) left() (left []string) {
 			add("%s", p)
 		}
 	}
-	for _, p := range davfsFiles() {
+	for _, p := range r.user.davfsFiles() {
 		if !r.baseline[p] {
 			left = append(left, p)
 		}
@@ -120,9 +120,11 @@ func (r *run) left() (left []string) {
 	return left
 }
 
-// davfsFiles are davfs2's caches and pid files. Root's, as who mounts is root.
-func davfsFiles() (paths []string) {
-	for _, pattern := range []string{"/run/fuseless-davfs2-*", "/dev/shm/fuseless-davfs2-*", "/var/run/mount.davfs/*fle2e*"} {
+// davfsFiles are davfs2's caches for the user, and its pid files. They are root's,
+// as who mounts is root; the name has the user's number.
+func (a *account) davfsFiles() (paths []string) {
+	cache := fmt.Sprintf("fuseless-davfs2-%d-*", a.uid)
+	for _, pattern := range []string{"/run/" + cache, "/dev/shm/" + cache, "/var/run/mount.davfs/*fle2e*"} {
 		found, _ := filepath.Glob(pattern)
 		paths = append(paths, found...)
 	}
