@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,25 +28,23 @@ func (l *lab) decryptTrash() map[string]string {
 	newest := runs[len(runs)-1]
 	// The trash holds what was moved, without the directory IVs that stayed in
 	// the vault; with both in one folder it is a vault again.
+	// --force: a folder in the vault may have been a file.
+	return l.decrypted([]string{l.vault + "/"}, []string{"--force", newest + "/"})
+}
+
+// decrypted shows the files of a vault that is put together by copies, each of
+// which are arguments of rsync, as stock gocryptfs shows them.
+func (l *lab) decrypted(copies ...[]string) map[string]string {
+	l.t.Helper()
 	whole, view := filepath.Join(l.mem, "whole"), filepath.Join(l.mem, "view")
 	must(l.t, os.Mkdir(view, 0o700))
 	defer os.RemoveAll(whole)
 	defer os.Remove(view)
-	for _, from := range []string{l.vault, newest} {
-		// --force: a folder in the vault may have been a file.
-		if out, err := exec.Command("rsync", "-a", "--force", "--ignore-times", from+"/", whole).CombinedOutput(); err != nil {
-			l.t.Fatalf("rsync: %v: %s", err, out)
-		}
+	for _, c := range copies {
+		l.do(append(append([]string{"rsync", "-a", "--ignore-times"}, c...), whole)...)
 	}
-	c := exec.Command("gocryptfs", "-q", "-ro", "-passfile", l.passFile(), "--", whole, view)
-	if out, err := c.CombinedOutput(); err != nil {
-		l.t.Fatalf("gocryptfs: %v: %s", err, out)
-	}
-	defer func() {
-		if out, err := exec.Command("fusermount3", "-u", view).CombinedOutput(); err != nil {
-			l.t.Errorf("fusermount3: %v: %s", err, out)
-		}
-	}()
+	l.do("gocryptfs", "-q", "-ro", "-passfile", l.passFile(), "--", whole, view)
+	defer unmount(l.t, view)
 	files := map[string]string{}
 	for _, p := range filesBelow(view) {
 		if b, err := os.ReadFile(p); err == nil {

@@ -27,7 +27,7 @@ func (l *lab) onDisk(dir string, mount func()) (mend func()) {
 	l.do("cp", "-a", moved+"/.", dir)
 	must(l.t, os.RemoveAll(moved))
 	return func() {
-		eventually(l.t, dir+" is not used any more", func() bool { return syscall.Unmount(dir, 0) == nil })
+		unmount(l.t, dir)
 		l.mounts = l.mounts[:len(l.mounts)-1]
 	}
 }

@@ -149,7 +149,7 @@ func fullDisk(l *lab, dir string) func() {
 // unmount takes a mount of the test down.
 func (l *lab) unmount(dir string) {
 	l.t.Helper()
-	must(l.t, syscall.Unmount(dir, 0))
+	unmount(l.t, dir)
 	l.mounts = slices.DeleteFunc(l.mounts, func(m string) bool { return m == dir })
 }
 
@@ -203,7 +203,7 @@ var hostFailures = []failure{
 		code: proto.Mount},
 	{group: "Host", what: "somebody else has mounted something there", on: near, args: []string{"hostMount"}, setup: mountpointIs(func(l *lab) func() {
 		must(l.t, syscall.Mount("somebody's", l.mnt, "tmpfs", 0, "size=4k"))
-		return func() { must(l.t, syscall.Unmount(l.mnt, 0)) }
+		return func() { unmount(l.t, l.mnt) }
 	}),
 		want: "somebody's is already mounted on MOUNTPOINT",
 		hint: "unmount it, or set another mountpoint",
@@ -213,7 +213,7 @@ var hostFailures = []failure{
 		must(l.t, err)
 		must(l.t, syscall.Mount("somebody's", l.mnt, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", fuse.Fd())))
 		must(l.t, fuse.Close()) // as when its process is killed
-		return func() { must(l.t, syscall.Unmount(l.mnt, 0)) }
+		return func() { unmount(l.t, l.mnt) }
 	}),
 		want: "somebody's is already mounted on MOUNTPOINT",
 		hint: "unmount it, or set another mountpoint",

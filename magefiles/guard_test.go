@@ -211,12 +211,12 @@ func TestAdoption(t *testing.T) {
 	for _, argv := range [][]string{
 		{"gocryptfs", "-q", "-ro", "-reverse", "-passfile", l.passFile(), "--", l.source, image},
 		{"rsync", "-a", "--delete", image + "/", l.vault},
-		{"fusermount3", "-u", image},
 	} {
 		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v: %s", argv, err, out)
 		}
 	}
+	unmount(t, image)
 	must(t, os.Remove(image))
 	before, source := l.onRemote(), snapshot(t, l.source)
 	if r := l.ok("init"); !strings.Contains(r.stderr, "is initialised already") {

@@ -5,7 +5,6 @@ package main_test
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -177,33 +176,7 @@ func TestTrashKeepsWhatTheLastBackupHad(t *testing.T) {
 // decryptRun shows the user's files of one folder of the trash.
 func (l *lab) decryptRun(run string) map[string]string {
 	l.t.Helper()
-	whole, view := filepath.Join(l.mem, "whole"), filepath.Join(l.mem, "view")
-	must(l.t, os.Mkdir(view, 0o700))
-	defer os.RemoveAll(whole)
-	defer os.Remove(view)
 	// The directory IVs stayed in the vault. Nothing else of it: what is shown
 	// is to be of this run alone.
-	argv := []string{"rsync", "-a", "--include=*/", "--include=gocryptfs.*", "--exclude=*", l.vault + "/", whole}
-	for _, argv := range [][]string{argv, {"rsync", "-a", "--force", "--ignore-times", run + "/", whole}} {
-		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
-			l.t.Fatalf("%v: %v: %s", argv, err, out)
-		}
-	}
-	c := exec.Command("gocryptfs", "-q", "-ro", "-passfile", l.passFile(), "--", whole, view)
-	if out, err := c.CombinedOutput(); err != nil {
-		l.t.Fatalf("gocryptfs: %v: %s", err, out)
-	}
-	defer func() {
-		if out, err := exec.Command("fusermount3", "-u", view).CombinedOutput(); err != nil {
-			l.t.Errorf("fusermount3: %v: %s", err, out)
-		}
-	}()
-	files := map[string]string{}
-	for _, p := range filesBelow(view) {
-		if b, err := os.ReadFile(p); err == nil {
-			rel, _ := filepath.Rel(view, p)
-			files[rel] = string(b)
-		}
-	}
-	return files
+	return l.decrypted([]string{"--include=*/", "--include=gocryptfs.*", "--exclude=*", l.vault + "/"}, []string{"--force", run + "/"})
 }

@@ -31,12 +31,12 @@ func (l *lab) foreignVault(pass string) {
 	for _, argv := range [][]string{
 		{"gocryptfs", "-q", "-ro", "-reverse", "-passfile", passFile, "--", source, image},
 		{"rsync", "-a", image + "/", l.vault},
-		{"fusermount3", "-u", image},
 	} {
 		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
 			l.t.Fatalf("%v: %v: %s", argv, err, out)
 		}
 	}
+	unmount(l.t, image)
 	for _, p := range []string{source, image, passFile} {
 		must(l.t, os.RemoveAll(p))
 	}
@@ -151,11 +151,7 @@ func TestTrashCannotBe(t *testing.T) {
 			l.fill()
 			must(t, os.MkdirAll(l.vault, 0o700))
 			must(t, syscall.Mount("fuseless-test", l.vault, "tmpfs", 0, "size=16m"))
-			t.Cleanup(func() {
-				if err := syscall.Unmount(l.vault, 0); err != nil {
-					t.Error(err)
-				}
-			})
+			t.Cleanup(func() { unmount(t, l.vault) })
 			l.ok("init")
 			for range 2 {
 				l.refused(proto.Vault, []string{"backup"}, says, hint)

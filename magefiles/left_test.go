@@ -4,6 +4,7 @@ package main_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
 
 	"fuseless/guest/mounts"
@@ -55,6 +57,17 @@ func (l *lab) close() {
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// unmount takes down what a test has mounted, and fails if something keeps it
+// busy for good. For a moment another test's process may: one that looks at
+// every mount there is (mkfs.btrfs), or a fork that has not become its program
+// yet and so holds what this process has open.
+func unmount(t *testing.T, dir string) {
+	t.Helper()
+	if busy, err := mounts.Unmount(context.Background(), dir, time.Minute); err != nil || busy {
+		t.Errorf("unmount %s: busy: %v, %v", dir, busy, err)
 	}
 }
 

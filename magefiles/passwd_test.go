@@ -394,7 +394,7 @@ func TestPasswdRefused(t *testing.T) {
 	same("full", proto.NoSpace, "cannot put the configuration into")
 	must(t, syscall.Mount("", l.trash, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
 	same("read-only", proto.Remote, "cannot put the configuration into")
-	must(t, syscall.Unmount(l.trash, 0))
+	unmount(t, l.trash)
 	l.ok("backup")
 	l.nothingSent()
 }

@@ -2,12 +2,15 @@ package bridge
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
+	"fuseless/guest/mounts"
 	"fuseless/guest/remote"
 )
 
@@ -33,9 +36,8 @@ func (r *rig) mountSSHFS() string {
 	go func() { _ = cmd.Wait(); close(ended) }()
 	t.Cleanup(func() {
 		if mounted(t, dir) {
-			if b, err := exec.Command("fusermount3", "-u", dir).CombinedOutput(); err != nil {
-				t.Errorf("unmount: %s", b)
-				_ = exec.Command("fusermount3", "-uz", dir).Run()
+			if busy, err := mounts.Unmount(context.Background(), dir, time.Minute); err != nil || busy {
+				t.Errorf("unmount: busy: %v, %v", busy, err)
 			}
 		}
 		<-ended

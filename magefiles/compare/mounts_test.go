@@ -17,6 +17,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"fuseless/guest/mounts"
 	"fuseless/guest/proc"
 	"fuseless/magefiles/compare"
 	"fuseless/magefiles/nasty"
@@ -123,9 +124,8 @@ func mount(t *testing.T, mnt string, stdin, stdout *os.File, argv ...string) (un
 			return
 		}
 		done = true
-		if out, err := exec.Command("fusermount3", "-u", mnt).CombinedOutput(); err != nil {
-			t.Errorf("%s: %v: %s", argv[0], err, out)
-			_ = exec.Command("fusermount3", "-uz", mnt).Run()
+		if busy, err := mounts.Unmount(context.Background(), mnt, time.Minute); err != nil || busy {
+			t.Errorf("%s: unmount: busy: %v, %v", argv[0], busy, err)
 			_ = p.Process.Kill()
 		}
 		<-ended
@@ -199,9 +199,8 @@ func mountDavfs(t *testing.T, url, mnt string) {
 	}
 	run(t, "mount.davfs", "-o", "ro,conf="+conf, url, mnt)
 	t.Cleanup(func() {
-		if out, err := exec.Command("umount", mnt).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v: %s", err, out)
-			_ = exec.Command("umount", "-l", mnt).Run()
+		if busy, err := mounts.Unmount(context.Background(), mnt, time.Minute); err != nil || busy {
+			t.Errorf("unmount: busy: %v, %v", busy, err)
 		}
 	})
 }

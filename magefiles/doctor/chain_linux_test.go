@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"fuseless/guest/mounts"
 	"fuseless/guest/ops"
 	"fuseless/guest/proto"
 	"fuseless/guest/store"
@@ -250,8 +251,8 @@ func TestThroughSSHFS(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	defer func() { // not t.Cleanup: the server ends before that, and sshfs by itself
-		if out, err := exec.Command("fusermount3", "-u", mnt).CombinedOutput(); err != nil {
-			t.Errorf("%v: %s", err, out)
+		if busy, err := mounts.Unmount(context.Background(), mnt, time.Minute); err != nil || busy {
+			t.Errorf("unmount: busy: %v, %v", busy, err)
 		}
 	}()
 	h, err := makeFiles(root)
