@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gofrs/flock"
+
 	"fuseless/guest/gocryptfs"
 	"fuseless/guest/mounts"
 	"fuseless/guest/proto"
@@ -30,6 +32,7 @@ type run struct {
 	fetchFailed bool     // a restore could not fetch everything
 	lost        []string // of the trash, what has no name any more, as lines for the user
 	link        link
+	lock        *flock.Flock // see alone
 
 	mu   sync.Mutex
 	emit *proto.Emitter
@@ -81,6 +84,12 @@ func (r *run) do(ctx context.Context) error {
 		}
 	} else if err := r.prepare(); err != nil {
 		return err
+	}
+	switch r.Op {
+	case proto.OpInit, proto.OpBackup, proto.OpRestore, proto.OpVerify, proto.OpPasswd, proto.OpTrash, proto.OpMount, proto.OpServe:
+		if err := r.alone(ctx); err != nil {
+			return err
+		}
 	}
 	switch r.Op {
 	case proto.OpInit:
@@ -177,8 +186,8 @@ const runPrefix = "run-"
 // newRun makes a folder for the mounts and sockets of this run alone.
 func (r *run) newRun() (string, error) { return os.MkdirTemp(r.dir, runPrefix) }
 
-// repair takes down what a killed run left. The host holds the vault's lock,
-// so whatever is there is nobody's.
+// repair takes down what a killed run left. The host holds the vault's lock, and
+// alone has waited for the guest of the last one, so whatever is there is nobody's.
 func (r *run) repair(ctx context.Context) error {
 	old, err := filepath.Glob(filepath.Join(r.dir, runPrefix+"*"))
 	if err != nil || len(old) == 0 {
@@ -219,11 +228,14 @@ func removeShallow(dir string) error {
 		return err
 	}
 	for _, e := range entries {
-		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !os.IsNotExist(err) {
 			return err
 		}
 	}
-	return os.Remove(dir)
+	if err := os.Remove(dir); !os.IsNotExist(err) {
+		return err
+	}
+	return nil // the run itself was about to end
 }
 
 // image mounts the encrypted image of the source afresh, below a folder of
