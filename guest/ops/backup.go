@@ -78,8 +78,11 @@ func (r *run) backup(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	again := func() error { b.drop(ctx); return nil }
+	if err := b.run.persist(ctx, pruneTries, again, func() error { return b.refresh(ctx) }); err != nil && ctx.Err() == nil {
+		r.warn("what this run put into the trash counts as put there when it began: " + err.Error())
+	}
 	if !b.result.Incomplete && !held && !b.result.DryRun {
-		again := func() error { b.drop(ctx); return nil }
 		if err := b.run.persist(ctx, pruneTries, again, func() error { return b.prune(ctx) }); err != nil && ctx.Err() == nil {
 			// The backup itself is done; old trash can wait for the next run.
 			r.warn("the trash could not be pruned: " + err.Error())

@@ -169,6 +169,37 @@ func (b *backup) prune(ctx context.Context) error {
 	})
 }
 
+// refresh gives what a long run put into the trash the time of its end, by the
+// clock of whatever stores it. By its name it is as old as the begin of the run:
+// prune would remove what was deleted an hour ago, if the run took longer than the
+// trash is kept, or the machine slept so long in the middle of it.
+func (b *backup) refresh(ctx context.Context) error {
+	// Round: the monotonic clock stands still while a machine sleeps.
+	if b.result.DryRun || now().Round(0).Sub(b.started.Round(0)) < apart {
+		return nil
+	}
+	st, back, err := b.store(ctx)
+	if err != nil {
+		return err
+	}
+	defer back()
+	trash, _, err := trashRuns(st, b.Destination, b.started)
+	if err != nil {
+		return err
+	}
+	for _, run := range trash.Runs {
+		if run.Name != b.stamp {
+			continue
+		}
+		for _, folder := range run.Folders {
+			if _, err := b.timeAt(st, path.Join(b.Destination.Trash, folder)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // remove removes a folder of the trash.
 func (b *backup) remove(ctx context.Context, st store.FS, name string) error {
 	dir := path.Join(b.Destination.Trash, name)

@@ -165,6 +165,42 @@ func TestPruneByTwoClocks(t *testing.T) {
 	}
 }
 
+// TestPruneAfterLongRun: what a run that took longer than the trash is kept moved
+// there at its end is not removed by the next one; nor is anything changed by a
+// short run.
+func TestPruneAfterLongRun(t *testing.T) {
+	for name, took := range map[string]time.Duration{"long": 31 * 24 * time.Hour, "short": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			trash, end := t.TempDir(), time.Now()
+			begun := end.Add(-took)
+			other := stampOf(end.AddDate(0, 0, -40))
+			for _, n := range []string{stampOf(begun), stampOf(begun) + "-2", other} {
+				if err := os.MkdirAll(filepath.Join(trash, n, "a"), 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			aged(t, trash)
+			r := &run{emit: proto.NewEmitter(io.Discard), Request: &proto.Request{Destination: proto.Destination{Local: true, Trash: trash}}}
+			if err := (&backup{run: r, started: begun, stamp: stampOf(begun)}).refresh(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			fi, err := os.Stat(filepath.Join(trash, stampOf(begun)+"-2"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if fresh := end.Sub(fi.ModTime()) < time.Minute; fresh != (name == "long") {
+				t.Errorf("the time of what it put there is %v", fi.ModTime())
+			}
+			if left, _ := pruned(t, end.Add(time.Hour), end, time.Hour, trash); len(left) != 2 || slices.Contains(left, other) {
+				t.Errorf("the next run leaves %q", left)
+			}
+			if entries, err := os.ReadDir(filepath.Join(trash, stampOf(begun))); err != nil || len(entries) != 1 {
+				t.Errorf("in what it put there is more now: %v, %v", entries, err)
+			}
+		})
+	}
+}
+
 // TestPruneWhatIsLocked: a vault has the modes of the source, and on most
 // remotes they bind. Who may not be listed is removed all the same, and links
 // lead nowhere.
