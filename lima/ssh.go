@@ -123,33 +123,50 @@ func (i Instance) disconnect(ctx context.Context) {
 	}
 }
 
-// Answers says whether the guest runs a command within the limit. A connection
-// that is refused or breaks counts as an answer, for whoever uses it is told so at
+// Answers says whether the guest runs a command within the limit. A shared connection
+// that breaks counts as an answer, for whoever uses it is told so at
 // once; a VM that hangs says nothing.
 func (i Instance) Answers(ctx context.Context, limit time.Duration) bool {
 	wait, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	ended := make(chan struct{}, 2)
-	// The shared connection may be dead while the VM is well, as after a sleep; and a
-	// VM that is busy may take its time for a new one.
-	for _, argv := range [][]string{i.SSH("true"), i.sshArgv([]string{"-o", "ControlPath=none", "-o", "ControlMaster=no"}, "true")} {
+	ask := func(argv []string) (ended <-chan error, kill func()) {
+		c := make(chan error, 1)
 		p, err := proc.Start(context.WithoutCancel(ctx), proc.Cmd{Argv: argv, Env: []string{"SSH_AUTH_SOCK="}})
 		if err != nil {
-			return true
+			c <- nil
+			return c, func() {}
 		}
-		go func() {
-			_ = p.Wait()
-			ended <- struct{}{}
-		}()
+		go func() { c <- p.Wait() }()
 		// Not SIGTERM, which it does not heed; and not waited for, since the shared
 		// connection holds its output.
-		defer p.Process.Kill()
+		return c, func() { _ = p.Process.Kill() }
 	}
+	shared, kill := ask(i.SSH("true"))
+	defer kill()
 	select {
-	case <-ended:
+	case <-shared:
 		return true
 	case <-wait.Done():
 		return ctx.Err() != nil
+	case <-time.After(limit / 4):
+	}
+	// The shared connection may be dead while the VM is well, as after a sleep; and a
+	// VM that is busy may take its time for a new one. That a new one is refused says
+	// nothing of the shared one, over which everything goes.
+	own, kill := ask(i.sshArgv([]string{"-o", "ControlPath=none", "-o", "ControlMaster=no"}, "true"))
+	defer kill()
+	for {
+		select {
+		case <-shared:
+			return true
+		case err := <-own:
+			if err == nil {
+				return true
+			}
+			own = nil
+		case <-wait.Done():
+			return ctx.Err() != nil
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,8 +19,8 @@ import (
 
 // hungVM is a chain for a VM that runs, as far as files and processes tell, and
 // whose ssh is a stubborn one: the shared connection is there, and nothing comes
-// over it. Two vaults are in it.
-func hungVM(t *testing.T) *Chain {
+// over it. own is what a new one does. Two vaults are in it.
+func hungVM(t *testing.T, own string) *Chain {
 	t.Helper()
 	every, limit := askEvery, answerTime
 	if every+limit > 5*time.Second { // the host's mount, and the end of the VM, need the rest of ten
@@ -31,7 +32,7 @@ func hungVM(t *testing.T) *Chain {
 	second := c.Config.Vaults[0]
 	second.Name = "papers"
 	c.Config.Vaults = append(c.Config.Vaults, second)
-	const ssh = "#!/bin/sh\ncase \"$*\" in *'-O check'*) exit 0 ;; esac\nexec /bin/sleep 600\n"
+	ssh := "#!/bin/sh\ncase \"$*\" in *'-O check'*) exit 0 ;; *ControlPath=none*) " + own + " ;; esac\nexec /bin/sleep 600\n"
 	if err := os.WriteFile(filepath.Join(home, "ssh"), []byte(ssh), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +92,7 @@ func TestHungVM(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := hungVM(t)
+			c := hungVM(t, "exec /bin/sleep 600")
 			v, err := c.open(c.Config.Vaults[0])
 			if err != nil {
 				t.Fatal(err)
@@ -114,7 +115,7 @@ func TestHungVM(t *testing.T) {
 
 // `status` says what is wrong with the VM.
 func TestStatusOfHungVM(t *testing.T) {
-	c := hungVM(t)
+	c := hungVM(t, "exit 255") // as where something in front of it still listens
 	out, in, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -144,12 +145,21 @@ func TestGuestThatIsGone(t *testing.T) {
 		t.Errorf("after %v: %v", time.Since(begin), err)
 	}
 	// ssh hands its output to the shared connection, which lives on.
-	g.Argv = []string{"/bin/sh", "-c", "setsid sleep 20 & sleep 600"}
+	holds := filepath.Join(t.TempDir(), "pid")
+	g.Argv = []string{"/bin/sh", "-c", `setsid /bin/sh -c 'echo $$ >"$0.new"; mv "$0.new" "$0"; exec sleep 20' "$0" & sleep 600`, holds}
 	ctx, cancel = context.WithCancelCause(t.Context())
-	time.AfterFunc(200*time.Millisecond, func() { cancel(gone) })
-	begin = time.Now()
+	go func() {
+		for holder(holds) == 0 {
+			time.Sleep(10 * time.Millisecond) // it belongs to no process of ours
+		}
+		begin = time.Now()
+		cancel(gone)
+	}()
 	if err := g.Do(ctx, proto.Request{}, nil); err != gone || time.Since(begin) > 5*time.Second {
 		t.Errorf("with its output held by another, after %v: %v", time.Since(begin), err)
+	}
+	if pid := holder(holds); pid > 0 {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 	g.Argv = []string{"/bin/sh", "-c", "while read x; do :; done; sleep 0.2; exit 3"}
 	ctx, cancel = context.WithCancelCause(t.Context())
@@ -158,4 +168,11 @@ func TestGuestThatIsGone(t *testing.T) {
 	if err := g.Do(ctx, proto.Request{}, nil); proto.CodeOf(err) != proto.Interrupted || time.Since(begin) < 200*time.Millisecond {
 		t.Errorf("after %v: %v", time.Since(begin), err)
 	}
+}
+
+// holder is the pid in a file; 0 if it is not there.
+func holder(file string) int {
+	b, _ := os.ReadFile(file)
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+	return pid
 }
