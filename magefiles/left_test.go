@@ -66,6 +66,9 @@ func (l *lab) close() {
 // yet and so holds what this process has open.
 func unmount(t *testing.T, dir string) {
 	t.Helper()
+	if m, err := mounts.Find(dir); err != nil || m == nil {
+		t.Errorf("nothing is mounted on %s any more (%v)", dir, err)
+	}
 	if busy, err := mounts.Unmount(context.Background(), dir, time.Minute); err != nil || busy {
 		t.Errorf("unmount %s: busy: %v, %v", dir, busy, err)
 	}
