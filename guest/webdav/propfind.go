@@ -50,7 +50,7 @@ func (s *Server) propfind(w http.ResponseWriter, r *http.Request, name string) {
 			return
 		}
 	}
-	m := newMultistatus(w, s.selection(asked))
+	m := newMultistatus(w, s.selection(asked, s.quotaProperties(r, asked, self)))
 	m.write(name, self)
 	for _, fi := range entries {
 		m.write(path.Join(name, fi.Name()), fi)

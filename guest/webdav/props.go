@@ -74,7 +74,9 @@ type selection struct {
 	namesOnly bool
 }
 
-func (s *Server) selection(w wanted) selection {
+// selection chooses from the live properties, and from byName, of which allprop
+// and propname know nothing.
+func (s *Server) selection(w wanted, byName []property) selection {
 	live := liveProperties
 	if !s.opt.ReadOnly {
 		live = append(live[:len(live):len(live)], supportedLock)
@@ -87,6 +89,7 @@ func (s *Server) selection(w wanted) selection {
 			sel.add(p, "DAV:")
 		}
 	}
+	live = append(live[:len(live):len(live)], byName...)
 	for _, n := range w.props {
 		if chosen[n] {
 			continue

@@ -12,6 +12,7 @@ import (
 	"path"
 	"runtime/debug"
 	"strings"
+	"sync"
 
 	dav "golang.org/x/net/webdav"
 
@@ -39,6 +40,9 @@ type Server struct {
 	creds     credentials
 	challenge http.Handler
 	dav       *dav.Handler // nil if read-only
+
+	quota       QuotaFS // nil if the file system is none
+	quotaFailed sync.Once
 }
 
 // New makes a Server. It fails if the credentials are incomplete, and if fsys
@@ -50,6 +54,7 @@ func New(fsys FS, opt Options) (*Server, error) {
 	s := &Server{fs: fsys, opt: opt, log: opt.Log,
 		creds:     newCredentials(opt.User, opt.Password),
 		challenge: challenge.Handler(opt.User, opt.Password)}
+	s.quota, _ = fsys.(QuotaFS)
 	if s.log == nil {
 		s.log = log.New(nowhere{}, "", 0)
 	}

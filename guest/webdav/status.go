@@ -56,7 +56,7 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 		reason = ref.reason
 	case status == http.StatusInternalServerError:
 		reason = "input/output error behind the server"
-		if strings.HasPrefix(r.UserAgent(), "WebDAVFS/") {
+		if fromMacOS(r) {
 			// macOS makes ENOENT of every 5xx but this one (ENOSPC). What could not be
 			// read must not look deleted.
 			status = http.StatusInsufficientStorage
