@@ -14,6 +14,9 @@ import (
 // destination first, so everything that could fail is looked at before.
 func (s *Server) copyMove(w http.ResponseWriter, r *http.Request, src string) {
 	dst, err := destination(r)
+	if err == nil {
+		dst, err = s.fs.place(r.Context(), dst)
+	}
 	if err != nil {
 		fail(w, r, err)
 		return
@@ -23,6 +26,7 @@ func (s *Server) copyMove(w http.ResponseWriter, r *http.Request, src string) {
 		fail(w, r, err)
 		return
 	}
+	r.Header.Set("Destination", (&url.URL{Path: "/" + dst}).EscapedPath()) // as it is stored
 	if r.Header.Get("Overwrite") == "" {
 		r.Header.Set("Overwrite", "T") // the default (10.6), which x/net's MOVE does not know
 	}

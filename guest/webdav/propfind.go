@@ -38,19 +38,23 @@ func (s *Server) propfind(w http.ResponseWriter, r *http.Request, name string) {
 		fail(w, r, err)
 		return
 	}
-	self, err := s.fs.Stat(r.Context(), name)
+	stored, self, err := s.fs.stored(r.Context(), name)
 	if err != nil {
 		fail(w, r, err)
 		return
 	}
 	var entries []fs.FileInfo
 	if depth == "1" && self.IsDir() {
-		if entries, err = s.fs.ReadDir(r.Context(), name); err != nil {
+		if entries, err = s.fs.FS.ReadDir(r.Context(), stored); err != nil {
 			fail(w, r, err)
 			return
 		}
 	}
 	m := newMultistatus(w, s.selection(asked, s.quotaProperties(r, asked, self)))
+	// The hrefs are of the name as it was asked for, in whatever form it is
+	// stored: macOS takes for the folder itself what is not longer than the path
+	// that it asked for (webdavfs, GetComponentName), and davfs2 drops what does not
+	// begin with that path (its webdav.c, prop_result).
 	m.write(name, self)
 	for _, fi := range entries {
 		m.write(path.Join(name, fi.Name()), fi)

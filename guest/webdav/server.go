@@ -34,7 +34,7 @@ type Options struct {
 // Server is a WebDAV server. It is an http.Handler; Serve adds the limits that
 // a handler cannot impose.
 type Server struct {
-	fs        FS
+	fs        forms
 	opt       Options
 	log       *log.Logger
 	creds     credentials
@@ -51,7 +51,7 @@ func New(fsys FS, opt Options) (*Server, error) {
 	if opt.User == "" || opt.Password == "" || strings.Contains(opt.User, ":") {
 		return nil, errors.New("webdav: a user (without a colon) and a password are needed")
 	}
-	s := &Server{fs: fsys, opt: opt, log: opt.Log,
+	s := &Server{fs: forms{fsys}, opt: opt, log: opt.Log,
 		creds:     newCredentials(opt.User, opt.Password),
 		challenge: challenge.Handler(opt.User, opt.Password)}
 	s.quota, _ = fsys.(QuotaFS)
@@ -115,6 +115,11 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	if s.opt.ReadOnly {
 		fail(w, r, refuse(http.StatusForbidden, "read-only: this is the view of a backup, and nothing can be written into it"))
+		return
+	}
+	name, err := s.fs.place(r.Context(), name)
+	if err != nil {
+		fail(w, r, err)
 		return
 	}
 	if r.Method != "LOCK" && r.Method != "UNLOCK" && r.Method != "PROPPATCH" && name == "." {
