@@ -38,6 +38,11 @@ func (s *Server) propfind(w http.ResponseWriter, r *http.Request, name string) {
 		fail(w, r, err)
 		return
 	}
+	if s.absences.has(name) {
+		fail(w, r, fs.ErrNotExist)
+		return
+	}
+	began := s.absences.time()
 	stored, self, err := s.fs.stored(r.Context(), name)
 	if err != nil {
 		fail(w, r, err)
@@ -49,6 +54,7 @@ func (s *Server) propfind(w http.ResponseWriter, r *http.Request, name string) {
 			fail(w, r, err)
 			return
 		}
+		s.absences.listed(name, began, entries)
 	}
 	m := newMultistatus(w, s.selection(asked, s.quotaProperties(r, asked, self)))
 	// The hrefs are of the name as it was asked for, in whatever form it is

@@ -1,6 +1,14 @@
 // Package webdav serves a folder, or whatever implements FS, over WebDAV
 // (RFC 4918) to the host's own client, on loopback.
 //
+// What a client gets is what the file system says at that time, with one
+// exception: for 10 s after a folder was listed, a read-only server answers a PROPFIND
+// for a name such as ._x or .DS_Store, which macOS looks for everywhere, by itself if the
+// listing was without it; see absences. What is there is never described from
+// memory: macOS keeps what a listing said of each entry for 60 s (webdavfs,
+// ATTRIBUTES_TIMEOUT_MAX) and does not ask again, and sshfs has it in its own
+// cache, so that a third one here would only add its age to theirs.
+//
 // LOCK, UNLOCK, PROPPATCH, MKCOL, DELETE and the carrying out of PUT, MOVE and
 // COPY are golang.org/x/net/webdav's, over an adapter; all else, and every check, is here: a method to a file.
 package webdav
@@ -13,6 +21,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"time"
 
 	dav "golang.org/x/net/webdav"
 
@@ -41,6 +50,8 @@ type Server struct {
 	challenge http.Handler
 	dav       *dav.Handler // nil if read-only
 
+	absences *absences // nil, which knows nothing, unless read-only
+
 	quota       QuotaFS // nil if the file system is none
 	quotaFailed sync.Once
 }
@@ -58,7 +69,9 @@ func New(fsys FS, opt Options) (*Server, error) {
 	if s.log == nil {
 		s.log = log.New(nowhere{}, "", 0)
 	}
-	if !opt.ReadOnly {
+	if opt.ReadOnly {
+		s.absences = newAbsences(time.Now)
+	} else {
 		w, ok := fsys.(WriteFS)
 		if !ok {
 			return nil, errors.New("webdav: this file system can only be served read-only")

@@ -48,11 +48,18 @@ func (l *lockedBuffer) String() string {
 // serve serves fsys on a loopback port until the test ends.
 func serve(t *testing.T, fsys FS, readOnly bool) *testServer {
 	t.Helper()
+	return start(t, fsys, readOnly, func(*Server) {})
+}
+
+// start is serve, with a Server that prepare changed.
+func start(t *testing.T, fsys FS, readOnly bool, prepare func(*Server)) *testServer {
+	t.Helper()
 	logged := &lockedBuffer{}
 	s, err := New(fsys, Options{User: testUser, Password: testPassword, ReadOnly: readOnly, Log: log.New(logged, "", 0)})
 	if err != nil {
 		t.Fatal(err)
 	}
+	prepare(s)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
