@@ -3,8 +3,10 @@ package webdav
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +17,8 @@ const (
 	maxHeaderBytes = 64 << 10
 	headerTimeout  = 10 * time.Second
 	idleTimeout    = 2 * time.Minute
+	writeTimeout   = 2 * time.Minute // for a client to take in writePiece bytes, or what there is
+	writePiece     = 1 << 20
 	shutdownGrace  = 3 * time.Second // for requests in progress
 )
 
@@ -29,7 +33,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		ErrorLog:          s.log,
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- srv.Serve(&cappedListener{Listener: ln, max: maxConns}) }()
+	go func() { ended <- srv.Serve(&cappedListener{Listener: ln, max: maxConns, write: s.writeTimeout}) }()
 	select {
 	case err := <-ended:
 		return err
@@ -50,8 +54,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 // them wait instead, and its connections hide sendfile.)
 type cappedListener struct {
 	net.Listener
-	max  int64
-	open atomic.Int64
+	max   int64
+	write time.Duration // without progress, until a connection is given up; 0 for ever
+	open  atomic.Int64
 }
 
 func (l *cappedListener) Accept() (net.Conn, error) {
@@ -67,16 +72,52 @@ func (l *cappedListener) Accept() (net.Conn, error) {
 		}
 		release := sync.OnceFunc(func() { l.open.Add(-1) })
 		if tcp, ok := c.(*net.TCPConn); ok {
-			return &tcpConn{tcp, release}, nil
+			return &tcpConn{tcp, l.write, release}, nil
 		}
 		return &otherConn{c, release}, nil
 	}
 }
 
-// tcpConn keeps TCPConn's ReadFrom, which is what sends a file by sendfile.
+// tcpConn gives up a client that takes nothing in, which net/http by its
+// WriteTimeout could only do for whole responses, however long. It has TCPConn's
+// ReadFrom for files, which is what sends them by sendfile.
 type tcpConn struct {
 	*net.TCPConn
+	timeout time.Duration
 	release func()
+}
+
+func (c *tcpConn) renew() {
+	if c.timeout > 0 {
+		_ = c.SetWriteDeadline(time.Now().Add(c.timeout)) // fails on a closed connection, as will the write
+	}
+}
+
+func (c *tcpConn) Write(p []byte) (int, error) {
+	c.renew()
+	return c.TCPConn.Write(p)
+}
+
+func (c *tcpConn) ReadFrom(r io.Reader) (n int64, err error) {
+	lr, ok := r.(*io.LimitedReader)
+	if ok {
+		_, ok = lr.R.(*os.File)
+	}
+	if !ok {
+		// By Write, so that time spent waiting for the source does not count.
+		return io.Copy(struct{ io.Writer }{c}, r)
+	}
+	for lr.N > 0 {
+		piece := &io.LimitedReader{R: lr.R, N: min(lr.N, writePiece)}
+		c.renew()
+		m, err := c.TCPConn.ReadFrom(piece)
+		n += m
+		lr.N -= m
+		if err != nil || piece.N > 0 {
+			return n, err // or the file is at its end
+		}
+	}
+	return n, nil
 }
 
 func (c *tcpConn) Close() error {

@@ -50,6 +50,8 @@ type Server struct {
 	challenge http.Handler
 	dav       *dav.Handler // nil if read-only
 
+	writeTimeout time.Duration
+
 	absences *absences // nil, which knows nothing, unless read-only
 
 	quota       QuotaFS // nil if the file system is none
@@ -62,7 +64,7 @@ func New(fsys FS, opt Options) (*Server, error) {
 	if opt.User == "" || opt.Password == "" || strings.Contains(opt.User, ":") {
 		return nil, errors.New("webdav: a user (without a colon) and a password are needed")
 	}
-	s := &Server{fs: forms{fsys}, opt: opt, log: opt.Log,
+	s := &Server{fs: forms{fsys}, opt: opt, log: opt.Log, writeTimeout: writeTimeout,
 		creds:     newCredentials(opt.User, opt.Password),
 		challenge: challenge.Handler(opt.User, opt.Password)}
 	s.quota, _ = fsys.(QuotaFS)
