@@ -89,6 +89,7 @@ func (nowhere) Write(p []byte) (int, error) { return len(p), nil }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.recover()
+	defer limitRest(w)
 	secure(w.Header())
 	if err := checkHost(r); err != nil {
 		fail(w, r, err)
@@ -109,6 +110,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.route(w, r, name)
+}
+
+// limitRest sets the time for what is left of the body. net/http reads some of
+// it after the answer, to keep the connection, and by itself would wait for ever.
+func limitRest(w http.ResponseWriter) {
+	// An error means a ResponseWriter without deadlines, such as a test's.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(headerTimeout))
 }
 
 func (s *Server) route(w http.ResponseWriter, r *http.Request, name string) {
