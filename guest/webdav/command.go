@@ -50,7 +50,11 @@ func Command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	dir.OnHidden = func(folder string, n int) {
 		logger.Printf("webdav: %d entries of %q are not shown: special files, or links that lead nowhere, out of the root or in a circle", n, folder)
 	}
-	srv, err := New(dir, Options{User: user, Password: password, ReadOnly: *readOnly, Log: logger})
+	var files FS = dir
+	if *readOnly { // nobody but another run of ours changes it
+		files = NewAhead(dir)
+	}
+	srv, err := New(files, Options{User: user, Password: password, ReadOnly: *readOnly, Log: logger})
 	if err != nil {
 		return proto.Errorf(proto.Config, "%w", err)
 	}

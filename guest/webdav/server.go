@@ -1,13 +1,12 @@
 // Package webdav serves a folder, or whatever implements FS, over WebDAV
 // (RFC 4918) to the host's own client, on loopback.
 //
-// What a client gets is what the file system says at that time, with one
-// exception: for 10 s after a folder was listed, a read-only server answers a PROPFIND
-// for a name such as ._x or .DS_Store, which macOS looks for everywhere, by itself if the
-// listing was without it; see absences. What is there is never described from
-// memory: macOS keeps what a listing said of each entry for 60 s (webdavfs,
-// ATTRIBUTES_TIMEOUT_MAX) and does not ask again, and sshfs has it in its own
-// cache, so that a third one here would only add its age to theirs.
+// What a client gets is what the FS says at that time. Two things remember, in a
+// read-only server alone: an Ahead, by which a listing may be 20 s old, and
+// absences, by which for 10 s after a listing a PROPFIND for a name such as ._x or
+// .DS_Store, which macOS looks for everywhere, is answered without a question to the
+// FS. An entry by itself is never described from memory: macOS keeps what a listing
+// said of it for 60 s (webdavfs, ATTRIBUTES_TIMEOUT_MAX) and does not ask again.
 //
 // LOCK, UNLOCK, PROPPATCH, MKCOL, DELETE and the carrying out of PUT, MOVE and
 // COPY are golang.org/x/net/webdav's, over an adapter; all else, and every check, is here: a method to a file.
