@@ -88,6 +88,7 @@ func TestBench(t *testing.T) {
 	t.Parallel()
 	t.Run("million", benchMillion)
 	t.Run("backup", benchBackup)
+	t.Run("remote", benchRemote)
 	t.Run("interrupted", benchInterrupted)
 }
 
@@ -191,5 +192,48 @@ func benchInterrupted(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// Each reader has its row of each scene, with what it costs; that the answers are
+// right, Remote itself checks.
+func benchRemote(t *testing.T) {
+	needs(t, "rclone", "sshd", "sshfs")
+	if err := netlab.Supported(); err != nil {
+		t.Skip(err)
+	}
+	if os.Getuid() != 0 {
+		t.Skip("only root can drop the kernel's caches")
+	}
+	var out bytes.Buffer
+	must(t, bench.Remote(t.Context(), bench.RemoteOptions{Out: &out, Size: 20, Runs: 1, Program: fuseless, Temp: benchTemp(t),
+		Link: netlab.Link{RTT: 2 * time.Millisecond, Rate: 200_000_000}, Slow: netlab.Link{RTT: 4 * time.Millisecond, Rate: 200_000_000}}))
+	t.Log(out.String())
+	for scene, want := range map[string][]string{
+		"1,000 files listed, macOS's properties":               {"fuseless", "rclone", "obvious"},
+		"the same, again":                                      {"fuseless", "rclone", "obvious"},
+		"1,000 files without extension listed, all properties": {"fuseless", "rclone", "obvious"},
+		"walk of 21 folders with 500 files":                    {"fuseless", "rclone", "obvious"},
+		"200 files of 4 KiB read in order, each":               {"fuseless", "rclone", "obvious"},
+		"20 names of 200 characters listed":                    {"fuseless", "obvious"},
+		"128 MiB read":                                         {"fuseless", "rclone", "obvious", "ssh cat"},
+		"128 MiB read, at 100 ms":                              {"fuseless", "rclone", "obvious", "ssh cat"},
+	} {
+		rows := cells(out.String(), regexp.QuoteMeta(scene))
+		var names []string
+		for _, r := range rows {
+			if len(r) != 9 || number(t, r[2]) <= 0 || number(t, r[3]) <= 0 {
+				t.Errorf("a row without a time or a ratio: %v", r)
+				continue
+			}
+			names = append(names, r[1])
+			// A second listing may come from a cache; all else comes over the link.
+			if scene != "the same, again" && r[1] != "ssh cat" && (number(t, r[4]) <= 0 || number(t, r[5]) <= 0 || number(t, r[7]) <= 0 || number(t, r[8]) <= 0) {
+				t.Errorf("nothing came from the remote, or nobody had memory: %v", r)
+			}
+		}
+		if !slices.Equal(names, want) {
+			t.Errorf("%s: rows of %q and not of %q", scene, names, want)
+		}
 	}
 }

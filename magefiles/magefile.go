@@ -27,14 +27,12 @@ import (
 )
 
 // Under these names the task binary is the bridge that carries a mounted remote,
-// and what measures a command.
+// and what the benchmarks need.
 func init() {
-	switch filepath.Base(os.Args[0]) {
-	case bridge.Name:
+	if filepath.Base(os.Args[0]) == bridge.Name {
 		bridge.Main()
-	case bench.MeterName:
-		bench.Meter()
 	}
+	bench.Become(os.Args[0])
 }
 
 // with runs f on the configured vaults. Ctrl-C, SIGTERM and SIGHUP end it, with
@@ -242,13 +240,14 @@ func Demo(ctx context.Context,
 	return run(ctx, func(ctx context.Context) error { return demo.Run(ctx, demo.Options{Keep: is(keep), Out: os.Stdout}) })
 }
 
-// Bench measures: `bench backup` against restic and borg over a slow link, `bench million` with up to a million files.
+// Bench measures: `bench backup` against restic and borg, `bench remote` against rclone, `bench million` many files.
 //
 // `backup` takes a first backup, one without a change, one with 1 % changed, and a restore, by fuseless, restic, borg,
 // and gocryptfs with rsync by hand, on the same files and over the same emulated link (40 ms, 200 Mbit/s): about ten
-// minutes. It needs root. `million` measures time, CPU and memory of a run without a change over 10,000, 100,000 and
-// 1,000,000 small files, in half an hour to an hour, with 10 GB of disk. Both need Linux, install what they lack, print
-// Markdown, and remove what they made.
+// minutes. `remote` lists and reads a backup over WebDAV, by fuseless, rclone, and the server that one would write
+// first, over the same link: a quarter of an hour. Both need root. `million` measures time, CPU and memory of a run
+// without a change over 10,000, 100,000 and 1,000,000 small files, in half an hour to an hour, with 10 GB of disk. All
+// need Linux, install what they lack, print Markdown, and remove what they made.
 func Bench(ctx context.Context, what string) error {
 	return run(ctx, func(ctx context.Context) error { return bench.Run(ctx, what, os.Stdout) })
 }

@@ -28,9 +28,7 @@ import (
 var fuseless string
 
 func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) == bench.MeterName {
-		bench.Meter()
-	}
+	bench.Become(os.Args[0])
 	os.Exit(testMain(m))
 }
 

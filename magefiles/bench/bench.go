@@ -17,6 +17,7 @@ var benchmarks = []struct {
 	run  func(ctx context.Context, out io.Writer) error
 }{
 	{"backup", func(ctx context.Context, out io.Writer) error { return Backup(ctx, BackupOptions{Out: out}) }},
+	{"remote", func(ctx context.Context, out io.Writer) error { return Remote(ctx, RemoteOptions{Out: out}) }},
 	{"million", func(ctx context.Context, out io.Writer) error { return Million(ctx, MillionOptions{Out: out}) }},
 }
 

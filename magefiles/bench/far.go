@@ -24,6 +24,7 @@ type far struct {
 	lab    *netlab.Lab
 	sshd   *metered
 	config string // file for ssh -F
+	counts *sftpCounts
 }
 
 // connect gives the place a remote at the other end of link, and makes its
@@ -51,6 +52,17 @@ func (f *far) start(ctx context.Context, p *place) error {
 		return err
 	}
 	file := func(name string) string { return p.path("sshd/" + name) }
+	counter, err := p.under(counterName)
+	if err != nil {
+		return err
+	}
+	if _, err := sftpServer(); err != nil {
+		return err
+	}
+	counts := p.path("sshd/counts")
+	if f.counts, err = openCounts(counts); err != nil {
+		return proto.Errorf(proto.NoSpace, "cannot make a file for the benchmark: %w", err)
+	}
 	for _, key := range []string{"host", "key"} {
 		if err := proc.Run(ctx, proc.Cmd{Argv: []string{"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file(key)}}); err != nil {
 			return err
@@ -73,9 +85,9 @@ UsePAM no
 PermitRootLogin yes
 PasswordAuthentication no
 KbdInteractiveAuthentication no
-Subsystem sftp internal-sftp
+Subsystem sftp %s %s
 SetEnv HOME=%s
-`, f.lab.RemoteAddr(), farPort, file("host"), file("key.pub"), p.path("remote")),
+`, f.lab.RemoteAddr(), farPort, file("host"), file("key.pub"), counter, counts, p.path("remote")),
 		"config": fmt.Sprintf(`Host %s
   HostName %s
   Port %d

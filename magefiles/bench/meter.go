@@ -14,10 +14,8 @@ import (
 	"fuseless/guest/proto"
 )
 
-// MeterName is the name (argv[0]) under which a program that holds this package
-// is a meter: main calls Meter when the base name of os.Args[0] is MeterName,
-// before anything else.
-const MeterName = "fuseless-meter"
+// meterName is the name of a meter; see Become.
+const meterName = "fuseless-meter"
 
 // killedAfter is how long a step has to clean up when it is told to end.
 const killedAfter = time.Minute

@@ -15,16 +15,14 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) == MeterName {
-		Meter()
-	}
+	Become(os.Args[0])
 	os.Exit(m.Run())
 }
 
 // begin starts steps.
 func begin(t *testing.T, out *bytes.Buffer, grace time.Duration, steps ...step) *metered {
 	t.Helper()
-	program, err := meterProgram(t.TempDir())
+	program, err := (&place{mem: t.TempDir()}).under(meterName)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,7 +60,7 @@ func newPlace(temp string) (p *place, err error) {
 	if err = os.WriteFile(p.secret(), []byte(hex.EncodeToString(secret)+"\n"), 0o600); err != nil {
 		return nil, err
 	}
-	p.meter, err = meterProgram(p.mem)
+	p.meter, err = p.under(meterName)
 	return p, err
 }
 

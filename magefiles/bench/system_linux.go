@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -28,18 +27,13 @@ const (
 // killAgain is the time between two rounds of killing.
 const killAgain = 100 * time.Millisecond
 
-// Meter is the process that start starts. It does not return. Everything that
-// the steps start becomes its child at the latest when its own parent ends (a
+// beMeter is the process that start starts. Everything that the steps start becomes its child at the latest when its own parent ends (a
 // child subreaper, prctl(2)), also a daemon such as gocryptfs, and is waited for:
 // so getrusage(2) of its children is the whole CPU time, exactly, and nothing
 // can be left running.
-func Meter() {
+func beMeter() error {
 	signal.Ignore(syscall.SIGINT, syscall.SIGHUP)
-	if err := meter(os.NewFile(orderFD, "order"), os.NewFile(reportFD, "report")); err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", MeterName, err)
-		os.Exit(1)
-	}
-	os.Exit(0)
+	return meter(os.NewFile(orderFD, "order"), os.NewFile(reportFD, "report"))
 }
 
 func meter(order, report *os.File) error {
@@ -120,16 +114,6 @@ func reap(grace time.Duration) (left []string) {
 			kill = true
 		}
 	}
-}
-
-// meterProgram makes a name in dir under which this program is a meter.
-func meterProgram(dir string) (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	name := filepath.Join(dir, MeterName)
-	return name, os.Symlink(self, name)
 }
 
 // unmountBelow takes down whatever is mounted below a folder.

@@ -2,20 +2,8 @@
 
 package bench
 
-import (
-	"context"
-	"fmt"
-	"os"
+import "context"
 
-	"fuseless/guest/proto"
-)
-
-// Meter ends the process: there is none here.
-func Meter() {
-	fmt.Fprintln(os.Stderr, errSystem())
-	os.Exit(int(proto.Prerequisite))
-}
-
-func meterProgram(string) (string, error) { return "", errSystem() }
+func beMeter() error { return errSystem() }
 
 func unmountBelow(context.Context, string) error { return errSystem() }

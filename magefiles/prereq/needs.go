@@ -44,6 +44,7 @@ var (
 	davfsVersion     = regexp.MustCompile(`(?m)^davfs2 (\d[\w.]*)`)
 	resticVersion    = regexp.MustCompile(`(?m)^restic v?(\d[\w.]*)`)
 	borgVersion      = regexp.MustCompile(`(?m)^borg (\d[\w.]*)`)
+	rcloneVersion    = regexp.MustCompile(`(?m)^rclone v(\d[\w.]*)`)
 )
 
 // LocalGuest is what the machine itself needs as the guest, and as the host in
@@ -103,7 +104,7 @@ func Tests() []Need {
 	)
 }
 
-// Bench is what `mage bench backup` needs besides LocalGuest.
+// Bench is what `mage bench` needs besides LocalGuest.
 func Bench() []Need {
 	return []Need{
 		{Program: "sshd", Apt: "openssh-server", Why: "is a real remote, also a restricted one"},
@@ -111,6 +112,7 @@ func Bench() []Need {
 		{Program: "nsenter", Apt: "util-linux", Why: "runs a program at one end of the emulated link"},
 		{Program: "restic", VersionArgs: []string{"version"}, Version: resticVersion, Apt: "restic", Brew: "restic", Why: "is what fuseless is measured against"},
 		{Program: "borg", VersionArgs: []string{"--version"}, Version: borgVersion, Apt: "borgbackup", Brew: "borgbackup", Why: "is what fuseless is measured against"},
+		{Program: "rclone", VersionArgs: []string{"version"}, Version: rcloneVersion, Apt: "rclone", Brew: "rclone", Why: "is what fuseless is measured against"},
 	}
 }
 

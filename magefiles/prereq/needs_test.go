@@ -30,6 +30,7 @@ func TestVersionsOfRealOutputs(t *testing.T) {
 		{"mount.davfs", "no such thing\n", ""},
 		{"restic", "restic 0.14.0 compiled with go1.19.8 on linux/amd64\n", "0.14.0"},
 		{"borg", "borg 1.2.4\n", "1.2.4"},
+		{"rclone", "rclone v1.60.1-DEV\n- os/version: debian 12.12 (64 bit)\n", "1.60.1"},
 	} {
 		if got := need(t, c.program).parseVersion(c.output); got != c.version {
 			t.Errorf("%s: %q, want %q, from %q", c.program, got, c.version, c.output)

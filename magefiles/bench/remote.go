@@ -1,0 +1,283 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"fuseless/guest/proto"
+	"fuseless/magefiles/guestbin"
+	"fuseless/magefiles/netlab"
+	"fuseless/magefiles/prereq"
+)
+
+// RemoteOptions are what Remote can be told.
+type RemoteOptions struct {
+	Out     io.Writer
+	Readers []string    // nil: all; the first is what the others are compared with
+	Size    int         // of the library; 0: 1,000, and so many files are listed
+	Runs    int         // 0: 3; the worst counts
+	Link    netlab.Link // the zero Link: 40 ms, 200 Mbit/s
+	Slow    netlab.Link // the zero Link: 100 ms, 200 Mbit/s
+	Program string      // the task binary; "": it is compiled, and what it and the others need installed
+	Temp    string      // folder to work in; "": the one for temporary files
+}
+
+// look is what one measurement showed.
+type look struct {
+	d        time.Duration // for as much as the scene's name says
+	reduced  bool          // d was computed from less
+	requests int64         // of SFTP; -1: not counted
+	rounds   int64
+	sent     netlab.Counters
+	memory   int64 // peak of the whole sitting, bytes
+}
+
+// Remote measures how a vault on a remote is read over WebDAV: by fuseless,
+// `rclone serve webdav` on crypt over sftp, and the obvious server
+// (golang.org/x/net/webdav on gocryptfs on sshfs, with their defaults), over the
+// same emulated link to a real sshd, and what the link itself gives (ssh cat). It prints tables in
+// Markdown. An answer that is not what lies in the source is an error. Each
+// sitting begins with new mounts and connections on both ends, and with the
+// kernel's caches dropped. It needs Linux, root, and 1 GB of disk below the
+// folder for temporary files. What it makes it removes again.
+func Remote(ctx context.Context, o RemoteOptions) (err error) {
+	if err := netlab.Supported(); err != nil && os.Geteuid() != 0 {
+		return proto.Errorf(proto.Prerequisite, "%w", err).WithHint("run it as root")
+	}
+	p, err := newPlace(o.Temp)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if rerr := p.remove(); err == nil {
+			err = rerr
+		}
+	}()
+	if o.Program == "" {
+		if err := prereq.Ensure(ctx, append(prereq.LocalGuest(), prereq.Bench()...), os.Stderr); err != nil {
+			return err
+		}
+		if o.Program, err = guestbin.Install(ctx, p.path("bin")); err != nil {
+			return err
+		}
+	}
+	if err := netlab.Supported(); err != nil {
+		return proto.Errorf(proto.Prerequisite, "%w", err)
+	}
+	o.defaults()
+	l := &library{dir: p.path("source"), size: o.Size}
+	if err := l.make(ctx); err != nil {
+		return err
+	}
+	f, err := p.connect(ctx, netlab.Link{})
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	if _, err := p.under(obviousName); err != nil {
+		return err
+	}
+	if err := p.mkdir("obvious-vault", "obvious-view"); err != nil {
+		return err
+	}
+	if err := p.stock(ctx, f, o.Program, l); err != nil {
+		return err
+	}
+	t := newTable(o)
+	for range o.Runs {
+		t.nextRun()
+		for _, name := range o.Readers {
+			for _, s := range reading {
+				if err := o.sit(ctx, p, f, l, name, s, t); err != nil {
+					return fmt.Errorf("%s: %w", name, err)
+				}
+			}
+		}
+	}
+	return t.report(ctx, p, f)
+}
+
+func (o *RemoteOptions) defaults() {
+	if o.Readers == nil {
+		o.Readers = readers
+	}
+	if o.Size == 0 {
+		o.Size = 1000
+	}
+	if o.Runs == 0 {
+		o.Runs = 3
+	}
+	if o.Link == (netlab.Link{}) {
+		o.Link = netlab.Link{RTT: 40 * time.Millisecond, Rate: 200_000_000}
+	}
+	if o.Slow == (netlab.Link{}) {
+		o.Slow = netlab.Link{RTT: 100 * time.Millisecond, Rate: 200_000_000}
+	}
+}
+
+// sit measures the scenes of a sitting.
+func (o *RemoteOptions) sit(ctx context.Context, p *place, f *far, l *library, name string, s sitting, t *table) error {
+	f.lab.SetLink(o.Link)
+	if s.slow {
+		f.lab.SetLink(o.Slow)
+	}
+	if err := dropCaches(); err != nil {
+		return err
+	}
+	switch {
+	case name == sshCat:
+		return catFilm(ctx, p, f, l, s, t)
+	case name == rclone && s.scenes[0].name == longScene:
+		return nil // it cannot store them
+	}
+	srv, err := newServer(name, p, f, o.Program)
+	if err != nil {
+		return err
+	}
+	up, c, err := p.open(ctx, f, srv)
+	if err != nil {
+		return err
+	}
+	looks, err := f.look(ctx, c, l, s)
+	c.close()
+	memory, cerr := up.close()
+	if err != nil || cerr != nil {
+		return errors.Join(err, cerr)
+	}
+	for i, v := range looks {
+		v.memory = memory
+		t.add(name, s.scenes[i].name, v)
+	}
+	return nil
+}
+
+// look measures the scenes with a server that is up.
+func (f *far) look(ctx context.Context, c *davClient, l *library, s sitting) (looks []look, err error) {
+	for _, sc := range s.scenes {
+		before, sent := f.sftp(), f.lab.Sent()
+		d, times, err := sc.take(ctx, c, l)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", sc.name, err)
+		}
+		after := f.sftp()
+		looks = append(looks, look{d: time.Duration(float64(d) * times), reduced: times > 1,
+			requests: after[0] - before[0], rounds: after[1] - before[1], sent: f.since(sent)})
+		fmt.Fprintf(os.Stderr, "%s: %s\n", sc.name, seconds(d))
+	}
+	return looks, nil
+}
+
+// since is what was sent after before.
+func (f *far) since(before netlab.Counters) netlab.Counters {
+	now := f.lab.Sent()
+	return netlab.Counters{ToRemote: now.ToRemote - before.ToRemote, ToGuest: now.ToGuest - before.ToGuest}
+}
+
+// catFilm measures the link.
+func catFilm(ctx context.Context, p *place, f *far, l *library, s sitting, t *table) error {
+	for _, sc := range s.scenes {
+		if sc.name != filmScene && sc.name != slowFilmScene {
+			continue
+		}
+		sent := f.lab.Sent()
+		a := &arrival{want: l.film}
+		if _, err := p.run(ctx, nil, nil, a, f.cat(p)); err != nil {
+			return err
+		}
+		if a.at != len(a.want) {
+			return proto.Errorf(proto.Different, "%d of %d bytes came", a.at, len(a.want))
+		}
+		t.add(sshCat, sc.name, look{d: a.last.Sub(a.first), requests: -1, sent: f.since(sent)})
+	}
+	return nil
+}
+
+// sftp are the requests to the remote's sftp servers so far, and the round trips
+// for which somebody waited.
+func (f *far) sftp() [2]int64 { return [2]int64{f.counts.requests.Load(), f.counts.rounds.Load()} }
+
+// cat is the command that brings the film as fast as the link allows.
+func (f *far) cat(p *place) step {
+	return step{Argv: []string{"ssh", "-F", f.config, farAlias, "cat", p.path("remote/film")}}
+}
+
+// dropCaches makes the kernel forget what it can (Documentation/admin-guide/sysctl/vm.rst).
+func dropCaches() error {
+	if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0); err != nil {
+		return proto.Errorf(proto.Prerequisite, "cannot drop the kernel's caches: %w", err).WithHint("run it as root")
+	}
+	return nil
+}
+
+// running is a server that was started.
+type running struct {
+	end   context.CancelFunc
+	ended chan struct{}
+	usage usage
+	err   error // why it ended
+	peaks *peaks
+}
+
+// open starts a server and waits until it listens, and is known how to be asked.
+func (p *place) open(ctx context.Context, f *far, s server) (*running, *davClient, error) {
+	for i := range s.steps {
+		s.steps[i].Dir = p.dir
+	}
+	m, err := start(job{Steps: s.steps, Grace: lingerTime}, p.meter, p.env(), p.inside, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	r := &running{ended: make(chan struct{}), peaks: watch(m.cmd.Process.Pid)}
+	lives, end := context.WithCancel(ctx)
+	r.end = end
+	go func() {
+		defer close(r.ended)
+		r.usage, r.err = m.wait(lives)
+	}()
+	c := newDavClient(f.lab.DialGuest, s.addr, "", "")
+	c.few = s.few
+	for late := time.After(serverWait); ; { // nothing tells when it listens
+		conn, err := f.lab.DialGuest(ctx, s.addr)
+		if err == nil {
+			conn.Close()
+			if s.credentials != nil {
+				c.user, c.password, err = s.credentials()
+			}
+		}
+		if err == nil {
+			return r, c, nil
+		}
+		select {
+		case <-r.ended:
+			err = errors.Join(err, r.err)
+		case <-late:
+		case <-time.After(10 * time.Millisecond):
+			continue
+		}
+		_, cerr := r.close()
+		return nil, nil, proto.Errorf(proto.Internal, "%s does not listen: %w", s.name, errors.Join(err, cerr))
+	}
+}
+
+// serverWait is how long a server may take to listen.
+const serverWait = time.Minute
+
+// close ends the server, with all that belongs to it, and tells how much memory
+// that had.
+func (r *running) close() (memory int64, err error) {
+	r.end()
+	<-r.ended
+	r.peaks.stop()
+	switch {
+	case len(r.usage.Left) > 0:
+		return 0, proto.Errorf(proto.Different, "still running after its end, and killed: %s", strings.Join(r.usage.Left, ", "))
+	case r.err != nil && !errors.Is(r.err, context.Canceled):
+		return 0, r.err
+	}
+	return r.peaks.sum, nil
+}

@@ -1,0 +1,155 @@
+package bench
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"fuseless/guest/proto"
+)
+
+// counterName is the name of a counter; see Become.
+const counterName = "fuseless-sftp-counter"
+
+// sftpServers are where OpenSSH's server is, in Debian, Fedora and Arch.
+var sftpServers = []string{"/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server"}
+
+// sftpCounts is what counters count, all of them in one file that they have in
+// memory.
+type sftpCounts struct {
+	requests atomic.Int64
+	// rounds are the requests that came when all before them were answered: so
+	// often somebody waited for a whole round trip.
+	rounds atomic.Int64
+}
+
+// openCounts maps the file of the counts, and makes it if it is not there. It
+// stays mapped for as long as the process lives.
+func openCounts(path string) (*sftpCounts, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	const size = int(unsafe.Sizeof(sftpCounts{}))
+	if err := f.Truncate(int64(size)); err != nil {
+		return nil, err
+	}
+	b, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map the counts: %w", err)
+	}
+	return (*sftpCounts)(unsafe.Pointer(unsafe.SliceData(b))), nil
+}
+
+// beCounter is what sshd runs for sftp: OpenSSH's sftp-server with somebody who
+// counts in front of it. Its argument is the file of the counts.
+func beCounter() error {
+	if len(os.Args) != 2 {
+		return errors.New("the file of the counts is needed")
+	}
+	c, err := openCounts(os.Args[1])
+	if err != nil {
+		return err
+	}
+	server, err := sftpServer()
+	if err != nil {
+		return err
+	}
+	return c.serve(exec.Command(server), os.Stdin, os.Stdout)
+}
+
+func sftpServer() (string, error) {
+	for _, p := range sftpServers {
+		if _, err := os.Stat(p); err == nil {
+			return p, nil
+		}
+	}
+	return "", proto.Errorf(proto.Prerequisite, "there is no sftp-server of OpenSSH in %v", sftpServers).
+		WithHint("install it: `apt-get install openssh-sftp-server`")
+}
+
+// serve runs server and carries its packets, until the client ends.
+func (c *sftpCounts) serve(server *exec.Cmd, from io.Reader, to io.Writer) error {
+	in, err := server.StdinPipe()
+	if err != nil {
+		return err
+	}
+	out, err := server.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	server.Stderr = os.Stderr
+	if err := server.Start(); err != nil {
+		return err
+	}
+	var waiting atomic.Int64 // for answers
+	go func() {
+		defer in.Close()
+		_ = eachPacket(in, from, func(kind byte) {
+			if kind == sftpInit {
+				return
+			}
+			c.requests.Add(1)
+			if waiting.Add(1) == 1 {
+				c.rounds.Add(1)
+			}
+		})
+	}()
+	err = eachPacket(to, out, func(kind byte) {
+		if kind != sftpVersion {
+			waiting.Add(-1)
+		}
+	})
+	if werr := server.Wait(); err == nil {
+		err = werr
+	}
+	return err
+}
+
+// The packets of the greeting, which are no request and no answer
+// (draft-ietf-secsh-filexfer-02, section 4).
+const (
+	sftpInit    = 1
+	sftpVersion = 2
+)
+
+// eachPacket copies SFTP packets, a length in four bytes and a kind in one
+// before the rest, and tells saw of each before it goes on. Packets that come
+// together go on together.
+func eachPacket(w io.Writer, r io.Reader, saw func(kind byte)) error {
+	from, to := bufio.NewReaderSize(r, 64<<10), bufio.NewWriterSize(w, 64<<10)
+	var head [5]byte
+	for {
+		if from.Buffered() == 0 {
+			if err := to.Flush(); err != nil {
+				return err
+			}
+		}
+		if _, err := io.ReadFull(from, head[:]); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		n := binary.BigEndian.Uint32(head[:4])
+		if n == 0 {
+			return errors.New("an sftp packet without a kind")
+		}
+		saw(head[4])
+		if _, err := to.Write(head[:]); err != nil {
+			return err
+		}
+		if _, err := io.CopyN(to, from, int64(n)-1); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,130 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"fuseless/magefiles/prereq"
+)
+
+// table is what Remote has measured.
+type table struct {
+	o    RemoteOptions
+	runs []map[[2]string]look // by reader and scene
+}
+
+func newTable(o RemoteOptions) *table { return &table{o: o} }
+
+func (t *table) nextRun() { t.runs = append(t.runs, map[[2]string]look{}) }
+
+func (t *table) add(reader, scene string, v look) {
+	t.runs[len(t.runs)-1][[2]string{reader, scene}] = v
+}
+
+// worst is the slowest of all runs, and the worst ratio of the first reader's
+// time to this one's within a run.
+func (t *table) worst(reader, scene string) (v look, ratio float64, ok bool) {
+	for _, run := range t.runs {
+		theirs, there := run[[2]string{reader, scene}]
+		if !there {
+			continue
+		}
+		ok = true
+		if theirs.d > v.d {
+			v = theirs
+		}
+		if first, there := run[[2]string{t.o.Readers[0], scene}]; there {
+			ratio = max(ratio, first.d.Seconds()/theirs.d.Seconds())
+		}
+	}
+	return v, ratio, ok
+}
+
+// report prints the result.
+func (t *table) report(ctx context.Context, p *place, f *far) error {
+	var versions []string
+	for _, s := range prereq.Check(ctx, append(prereq.LocalGuest(), prereq.Bench()...)) {
+		switch s.Need.Name() {
+		case rclone, "gocryptfs", "sshfs", "ssh":
+			versions = append(versions, s.Need.Name()+" "+s.Version)
+		}
+	}
+	fmt.Fprintf(t.o.Out, "%s\n%s round trip unless said, %.0f Mbit/s each way. %s. Of %d runs the slowest counts, and the worst ratio of two times of one\nrun. Each sitting has new mounts and connections on both ends, and dropped caches.\n\n",
+		machine(), t.o.Link.RTT, float64(t.o.Link.Rate)/1e6, strings.Join(versions, ", "), t.o.Runs)
+	fmt.Fprintf(t.o.Out, "| what | by | time | %s takes | SFTP requests | round trips | sent, KiB | received, KiB | memory, MiB |\n|---|---|---:|---:|---:|---:|---:|---:|---:|\n", t.o.Readers[0])
+	reduced := false
+	for _, s := range reading {
+		for _, sc := range s.scenes {
+			for _, name := range t.o.Readers {
+				v, ratio, ok := t.worst(name, sc.name)
+				if !ok {
+					continue
+				}
+				mark := ""
+				if v.reduced {
+					mark, reduced = " *", true
+				}
+				requests, rounds, memory := "", "", ""
+				if v.requests >= 0 {
+					requests, rounds, memory = humanize.Comma(v.requests), humanize.Comma(v.rounds), fmt.Sprintf("%.0f", float64(v.memory)/(1<<20))
+				}
+				fmt.Fprintf(t.o.Out, "| %s | %s | %s%s | %s | %s | %s | %s | %s | %s |\n", sc.name, name, short(v.d), mark, times(ratio),
+					requests, rounds, kib(v.sent.ToRemote), kib(v.sent.ToGuest), memory)
+			}
+		}
+	}
+	if reduced {
+		fmt.Fprintf(t.o.Out, "\n\\* A tenth of the files was listed, and the time multiplied by ten: the whole takes minutes. The other columns are of the tenth.\n")
+	}
+	fmt.Fprintf(t.o.Out, "\n%s\nThe commands (/DIR and /MEM are the benchmark's folders, on disk and in memory):\n\n```\n", readingNote)
+	for _, name := range t.o.Readers {
+		fmt.Fprintf(t.o.Out, "# %s\n", name)
+		steps := []step{f.cat(p)}
+		if name != sshCat {
+			s, err := newServer(name, p, f, t.o.Program)
+			if err != nil {
+				return err
+			}
+			steps = s.steps
+		}
+		for _, s := range steps {
+			if !s.Always && s.Argv[0] != "sleep" {
+				fmt.Fprintln(t.o.Out, strings.NewReplacer(t.o.Program, "fuseless", p.dir, "/DIR", p.mem, "/MEM").Replace(s.String()))
+			}
+		}
+	}
+	fmt.Fprint(t.o.Out, "```\n")
+	return nil
+}
+
+// readingNote is what the numbers do not tell.
+const readingNote = `- obvious is golang.org/x/net/webdav's handler on a gocryptfs on an sshfs, each with its defaults.
+- rclone reads a crypt of its own, made of the same files; it cannot store the long names, of which it encrypts each into one of
+  more than 255 bytes.
+- ssh cat is the encrypted bytes' way alone, from the first byte to the last.
+- A round trip is a request that came to the remote's sftp server when all before it were answered.`
+
+// short is a time with three digits that count.
+func short(d time.Duration) string {
+	switch s := d.Seconds(); {
+	case s >= 10:
+		return fmt.Sprintf("%.1f s", s)
+	case s >= 1:
+		return fmt.Sprintf("%.2f s", s)
+	default:
+		return fmt.Sprintf("%.1f ms", s*1000)
+	}
+}
+
+func times(ratio float64) string {
+	if ratio == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.3g x", ratio)
+}
+
+func kib(bytes int64) string { return humanize.Comma((bytes + 512) >> 10) }
