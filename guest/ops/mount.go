@@ -144,6 +144,7 @@ func (r *run) mountRemote(ctx context.Context, mp string, keep bool) error {
 		return proto.Errorf(proto.Remote, "cannot mount %s: %w", r.Destination.Label, err).
 			WithHint("check that `sftp` reaches it without a question, and that the folder exists")
 	}
+	r.setReadAhead(ctx, mp)
 	if !keep {
 		return nil
 	}
@@ -207,6 +208,11 @@ func (r *run) mountView(ctx context.Context, cipher string) error {
 	if err != nil {
 		return err
 	}
+	if err := interruptible(ctx, m.Check); err != nil { // does it answer?
+		m.Close(context.WithoutCancel(ctx))
+		return err
+	}
+	r.setReadAhead(ctx, mp)
 	return writeJSON(mp+".json", identify(m.Pid()))
 }
 

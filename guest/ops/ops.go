@@ -33,6 +33,7 @@ type run struct {
 	lost        []string // of the trash, what has no name any more, as lines for the user
 	link        link
 	lock        *flock.Flock // see alone
+	slow        bool         // it was said that reading is slow
 
 	mu   sync.Mutex
 	emit *proto.Emitter

@@ -95,6 +95,7 @@ func (v *verify) view(ctx context.Context) (err error) {
 		if !v.Verify.Data {
 			return nil
 		}
+		v.setReadAhead(ctx, w.root)
 		return interruptible(ctx, func() error { return w.read(ctx) })
 	})
 	if err != nil {
