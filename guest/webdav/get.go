@@ -34,6 +34,11 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, name string) {
 		if !inline(ctype) {
 			gw.header.Set("Content-Disposition", "attachment")
 		}
+		if fromBrowser(r) {
+			// Its cache would put the plaintext on a disk. Other clients need
+			// theirs, and have it where we know.
+			gw.header.Set("Cache-Control", "no-store")
+		}
 		http.ServeContent(gw, r, "", fi.ModTime(), c)
 		c.close()
 		switch {

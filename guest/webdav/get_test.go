@@ -53,17 +53,31 @@ func TestGet(t *testing.T) {
 func TestNothingRunsInABrowser(t *testing.T) {
 	s, root := serveDir(t, true)
 	for name, attached := range map[string]bool{
-		"a.html": true, "a.HTM": true, "a.xhtml": true, "a.svg": true, "a.xml": true, "a.js": true, "a.mjs": true, "a.xsl": true, "a.pdf": true, "a.swf": true, "noextension": true,
-		"a.txt": false, "a.png": false, "a.jpg": false, "a.mp4": false,
+		"a.html": true, "a.HTM": true, "a.xhtml": true, "a.svg": true, "a.xml": true, "a.js": true, "a.mjs": true, "a.xsl": true, "a.pdf": true, "a.swf": true, "noextension": true, "a.mp4": true, "a.mp3": true,
+		"a.txt": false, "a.png": false, "a.jpg": false,
 	} {
 		write(t, "<html><script>alert(1)</script>", root, name)
 		res := s.do("GET", "/"+name, nil).want(t, 200)
 		if got := res.Header.Get("Content-Disposition") == "attachment"; got != attached {
 			t.Errorf("%s (%s): attachment %v", name, res.Header.Get("Content-Type"), got)
 		}
-		if res.Header.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(res.Header.Get("Content-Security-Policy"), "sandbox") {
+		if res.Header.Get("X-Content-Type-Options") != "nosniff" || !strings.HasPrefix(res.Header.Get("Content-Security-Policy"), "sandbox; default-src 'none'; ") {
 			t.Errorf("%s: %v", name, res.Header)
 		}
+	}
+	for ctype, want := range map[string]bool{"image/svg+xml": false, "image/svg+xml-compressed": false, "image/x+xml": false, "text/html": false, "text/xml": false, "text/css": false, "text/plain; charset=utf-8": true, "image/webp": true, "imagine/x": false} {
+		if inline(ctype) != want {
+			t.Errorf("%s is shown in place: %v", ctype, !want)
+		}
+	}
+	// What a browser shows stays out of its cache; other clients' caches go on.
+	for _, h := range []string{"Sec-Fetch-Mode: navigate", "Accept: text/html,application/xhtml+xml,*/*;q=0.8"} {
+		if got := s.do("GET", "/a.png", nil, h).Header.Get("Cache-Control"); got != "no-store" {
+			t.Errorf("%s: a browser may cache: %q", h, got)
+		}
+	}
+	if got := s.do("GET", "/a.png", nil, "Accept: */*").Header.Get("Cache-Control"); got != "" {
+		t.Errorf("a WebDAV client may not cache: %q", got)
 	}
 	if got := s.do("GET", "/noextension", nil).Header.Get("Content-Type"); got != "application/octet-stream" {
 		t.Errorf("type %s", got)
