@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// get answers GET and HEAD: ranges and conditions by http.ServeContent, with
-// no file opened unless its contents are needed.
+// get answers GET and HEAD: of a folder with a listing, of a file with ranges
+// and conditions by http.ServeContent; no file is opened unless its contents are needed.
 //
 // A client must never take a part for the whole: what cannot be read is a 5xx
 // as long as no byte is sent, and an aborted connection after.
@@ -22,8 +22,7 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, name string) {
 			return
 		}
 		if fi.IsDir() {
-			w.Header().Set("Allow", s.allow(fi))
-			fail(w, r, refuse(http.StatusMethodNotAllowed, "this is a folder; open it with a WebDAV client"))
+			s.listing(w, r, name)
 			return
 		}
 		c := &content{fi: fi, open: func() (File, error) { return s.fs.Open(r.Context(), name) }}

@@ -45,7 +45,6 @@ func TestGet(t *testing.T) {
 	if got := s.do("GET", "/empty", nil).want(t, 200); got.body != "" || got.ContentLength != 0 {
 		t.Errorf("empty: %q", got.body)
 	}
-	s.do("GET", "/", nil).want(t, 405)
 	s.do("GET", "/f.bin/x", nil).want(t, 404)
 	s.do("GET", "/"+strings.Repeat("x", 300), nil).want(t, 404)
 }

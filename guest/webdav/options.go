@@ -35,7 +35,7 @@ func (s *Server) allow(fi fs.FileInfo) string {
 	case fi == nil:
 		return "OPTIONS, PUT, MKCOL, LOCK"
 	case fi.IsDir():
-		return "OPTIONS, PROPFIND, PROPPATCH, DELETE, COPY, MOVE, LOCK, UNLOCK"
+		return "OPTIONS, GET, HEAD, PROPFIND, PROPPATCH, DELETE, COPY, MOVE, LOCK, UNLOCK"
 	}
 	return "OPTIONS, GET, HEAD, PUT, PROPFIND, PROPPATCH, DELETE, COPY, MOVE, LOCK, UNLOCK"
 }
