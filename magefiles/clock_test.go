@@ -97,7 +97,7 @@ func (l *lab) jumpy() (off func(time.Duration)) {
 	must(l.t, err)
 	must(l.t, os.WriteFile(file("overlay"), overlay, 0o644))
 	// As guestbin does it, so that the packages are compiled already.
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", "nethttpomithttp2", "-ldflags", "-s -w -buildid=",
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-gcflags=crypto/...=-l", "-tags", "nethttpomithttp2", "-ldflags", "-s -w -buildid=",
 		"-overlay", file("overlay"), "-o", file("guest"), "./guest")
 	build.Dir = ".."
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=", "GOFIPS140=off", "GOWORK=off", "GOFLAGS=")

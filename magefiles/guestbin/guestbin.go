@@ -171,6 +171,9 @@ func Build(ctx context.Context, src, arch, dir string) (string, error) {
 	defer os.Remove(tmp.Name())
 	err = proc.Run(ctx, proc.Cmd{
 		Argv: []string{"go", "build", "-trimpath", "-buildvcs=false",
+			// net/http brings TLS with it, which nothing here speaks: smaller is better there
+			// than fast. See pack.
+			"-gcflags=crypto/...=-l",
 			// The server speaks HTTP/1.1, as do the clients that the systems have.
 			"-tags", "nethttpomithttp2", "-ldflags", "-s -w -buildid= -X main.version=" + Version, "-o", tmp.Name(), "./guest"},
 		Dir: src,
