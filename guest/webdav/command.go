@@ -8,11 +8,16 @@ import (
 	"io"
 	"log"
 	"net"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 
 	"fuseless/guest/proto"
 )
+
+// memoryLimit is from when on the garbage collector works harder, in bytes: what is
+// kept and fetched ahead alone may be half of it.
+const memoryLimit = 80 << 20
 
 // Command is `webdav -root DIR -listen ADDR -credentials FILE [-read-only]`.
 // It prints "listening on HOST:PORT" on stdout once it accepts connections,
@@ -52,7 +57,8 @@ func Command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	var files FS = dir
 	if *readOnly { // nobody but another run of ours changes it
-		files = NewAhead(dir)
+		files = NewAhead(NewHandles(dir))
+		debug.SetMemoryLimit(memoryLimit)
 	}
 	srv, err := New(files, Options{User: user, Password: password, ReadOnly: *readOnly, Log: logger})
 	if err != nil {

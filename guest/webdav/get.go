@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"os"
 	"sync"
 )
 
@@ -25,8 +26,9 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, name string) {
 			s.listing(w, r, name)
 			return
 		}
-		c := &content{fi: fi, open: func() (File, error) { return s.fs.Open(r.Context(), name) }}
+		c := &content{fi: fi, open: func() (File, error) { return s.fs.Open(r.Context(), name) }, done: make(chan struct{})}
 		gw := &getWriter{ResponseWriter: w, header: w.Header().Clone(), content: c}
+		c.abort = func() { gw.abort(r) }
 		gw.header.Set("ETag", etag(fi))
 		ctype := contentType(name)
 		gw.header.Set("Content-Type", ctype)
@@ -62,8 +64,10 @@ var (
 // content is a file as fi describes it, opened at the first Read. For several
 // ranges ServeContent reads in a goroutine, which may outlive it.
 type content struct {
-	fi   fs.FileInfo
-	open func() (File, error)
+	fi    fs.FileInfo
+	open  func() (File, error)
+	abort func()        // called when the file was replaced while it is read
+	done  chan struct{} // closed by close
 
 	mu  sync.Mutex
 	off int64
@@ -120,6 +124,15 @@ func (c *content) opened() (File, error) {
 		return nil, err
 	}
 	c.f = f
+	if v, ok := f.(interface{ replaced() <-chan struct{} }); ok {
+		go func() {
+			select {
+			case <-v.replaced():
+				c.abort()
+			case <-c.done:
+			}
+		}()
+	}
 	return f, nil
 }
 
@@ -142,6 +155,7 @@ func (c *content) close() {
 		c.f.Close()
 	}
 	c.f, c.err = nil, fs.ErrClosed
+	close(c.done)
 }
 
 // getWriter holds the headers back until there is a first byte to send, and
@@ -153,6 +167,32 @@ type getWriter struct {
 	committed bool
 	content   *content
 	err       error
+
+	mu      sync.Mutex
+	over    bool // the file was replaced
+	sending bool // its bytes are on their way
+}
+
+// abort ends the request, whose file was replaced: with another try, or if a part was
+// sent, by ending the connection, from which the client sees that it has no more.
+func (g *getWriter) abort(r *http.Request) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.over = true
+	if g.sending {
+		hangUp(r)
+	}
+}
+
+// send says that bytes of the file are sent from here on, unless it was replaced.
+func (g *getWriter) send() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.over {
+		return errChanged
+	}
+	g.sending = true
+	return nil
 }
 
 func (g *getWriter) Header() http.Header    { return g.header }
@@ -199,12 +239,15 @@ func (g *getWriter) readFrom(src io.Reader) (int64, error) {
 		lr = &io.LimitedReader{R: src, N: 1<<63 - 1}
 	}
 	if ok && lr.R == io.Reader(g.content) && lr.N > 0 {
-		// The bare *os.File, for sendfile.
 		f, err := g.content.file()
 		if err != nil {
 			return 0, err
 		}
 		lr.R = f
+		// The bare *os.File, for sendfile.
+		if k, ok := f.(interface{ kernel() *os.File }); ok && k.kernel() != nil {
+			lr.R = k.kernel()
+		}
 	}
 	var first [512]byte
 	n, err := io.ReadAtLeast(lr, first[:], 1)
@@ -213,6 +256,9 @@ func (g *getWriter) readFrom(src io.Reader) (int64, error) {
 		return 0, err
 	case n == 0 && ok && lr.N > 0:
 		return 0, errShort
+	}
+	if err := g.send(); err != nil {
+		return 0, err
 	}
 	g.commit()
 	if _, err := g.ResponseWriter.Write(first[:n]); err != nil {

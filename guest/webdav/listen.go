@@ -31,6 +31,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          s.log,
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(&cappedListener{Listener: ln, max: maxConns, write: s.writeTimeout}) }()
@@ -48,6 +49,17 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		return err
 	}
 	return nil
+}
+
+// connKey is the key of a request's connection in its context.
+type connKey struct{}
+
+// hangUp closes a request's connection at once, whatever is under way on it: by the
+// length that was announced the client sees that it has a part.
+func hangUp(r *http.Request) {
+	if c, ok := r.Context().Value(connKey{}).(net.Conn); ok {
+		_ = c.Close()
+	}
 }
 
 // cappedListener closes connections beyond max. (netutil's LimitListener lets

@@ -2,6 +2,7 @@ package webdav
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"net/http"
 	"strconv"
@@ -13,6 +14,14 @@ type QuotaFS interface {
 	// Quota asks anew each time; over sshfs each is a round trip
 	// (statvfs@openssh.com).
 	Quota(ctx context.Context) (Quota, error)
+}
+
+// quotaOfFS is the quota of an FS that stands behind another.
+func quotaOfFS(ctx context.Context, fsys FS) (Quota, error) {
+	if q, ok := fsys.(QuotaFS); ok {
+		return q.Quota(ctx)
+	}
+	return Quota{}, errors.ErrUnsupported
 }
 
 // Quota is the room in a file system, in bytes.

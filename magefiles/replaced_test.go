@@ -1,0 +1,109 @@
+//go:build linux
+
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"testing"
+	"time"
+)
+
+// replacedSize is more than what is on its way in sockets and caches while a reader
+// waits.
+const replacedSize = 48 << 20
+
+// seenWithin is how old what a view shows may be (README.md).
+const seenWithin = time.Minute
+
+// version is what a file holds in a version: noise, of which no part is repeated.
+func version(n int) []byte {
+	b := make([]byte, replacedSize)
+	_, _ = rand.NewChaCha8([32]byte{'v', byte(n)}).Read(b)
+	return b
+}
+
+// TestReplacedWhileRead: a backup replaces a file while it is read through the view.
+// Each read is wholly of one version, or fails; and the new version is seen
+// within the stated time, without anything being mounted anew.
+func TestReplacedWhileRead(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	write := func(n int) {
+		l.write("film", string(version(n)))
+		l.write("letter", fmt.Sprintf("version %d of the letter", n))
+	}
+	write(0)
+	l.ok("init")
+	l.ok("backup")
+	l.ok("remoteMount", "serve")
+	s := l.session()
+	get := func(name string) (*http.Response, error) {
+		req, err := http.NewRequestWithContext(context.Background(), "GET", "http://"+s.Address+"/"+name, nil)
+		must(t, err)
+		req.SetBasicAuth(s.User, s.Password)
+		resp, err := http.DefaultClient.Do(req)
+		if err == nil && resp.StatusCode != 200 {
+			resp.Body.Close()
+			err = fmt.Errorf("%s", resp.Status)
+		}
+		return resp, err
+	}
+	whole := func(name string) ([]byte, error) {
+		resp, err := get(name)
+		if err != nil {
+			return nil, err
+		}
+		defer resp.Body.Close()
+		return io.ReadAll(resp.Body)
+	}
+	const versions = 2
+	for n := range versions {
+		slow, err := get("film")
+		must(t, err)
+		begun := make([]byte, 1<<20)
+		_, err = io.ReadFull(slow.Body, begun)
+		must(t, err)
+		write(n + 1)
+		l.ok("backup")
+		replaced := time.Now()
+		for was := n; was == n; {
+			b, err := whole("film")
+			switch {
+			case err != nil: // as while the two are told apart
+				t.Logf("version %d: %v", n+1, err)
+			case bytes.Equal(b, version(n+1)):
+				was = n + 1
+			case !bytes.Equal(b, version(n)):
+				t.Fatalf("version %d: what is read is of no version", n+1)
+			}
+			if time.Since(replaced) > seenWithin {
+				t.Fatalf("version %d is not seen within %v", n+1, seenWithin)
+			}
+		}
+		rest, err := io.ReadAll(slow.Body)
+		slow.Body.Close()
+		got := append(begun, rest...)
+		switch {
+		case err != nil:
+			t.Logf("version %d: who reads it meanwhile gets an error: %v", n, err)
+		case !bytes.Equal(got, version(n)):
+			t.Errorf("version %d: who reads it while it is replaced gets %d bytes that are of no version", n, len(got))
+		}
+		for {
+			b, err := whole("letter")
+			if err == nil && string(b) == fmt.Sprintf("version %d of the letter", n+1) {
+				break
+			}
+			if time.Since(replaced) > seenWithin {
+				t.Fatalf("letter: %q, %v", b, err)
+			}
+			time.Sleep(100 * time.Millisecond) // nothing tells when a cache forgets
+		}
+	}
+	l.ok("close")
+}
