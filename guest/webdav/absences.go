@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// absenceAge is for how long the listing of a folder says what is not in
-	// it. A view of a backup changes only by our own backup.
+	// absenceAge is for how long the listing of a folder, which an Ahead may have had
+	// for a while, says what is not in it. A view of a backup changes only by our own backup.
 	absenceAge = 10 * time.Second
 	// absencesMax bounds the memory, in bytes as cost counts them.
 	absencesMax = 1 << 20

@@ -10,29 +10,34 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // The bounds of what is fetched ahead.
 const (
-	// aheadAge is for how long a listing, or the contents of a file that nobody has
-	// read yet, may be given out after its reading began. It is what sshfs
-	// itself remembers attributes for.
+	// aheadAge is for how long a listing may be given out after its reading began. It
+	// is what sshfs itself remembers attributes for.
 	aheadAge = 20 * time.Second
+	// contentsAge is for how long contents that nobody has read yet may be given out. A
+	// request for them asks first how the file is now, and if it has another size or time
+	// they are not.
+	contentsAge = 2 * time.Minute
 	// aheadWidth is how many folders are listed at once, and how many files are
 	// read: over a long link each waits for some round trips.
 	aheadWidth = 16
 
 	listingsMax = 100_000 // entries in all listings; each takes about 300 bytes
 	subfolders  = 128     // of one folder that are listed ahead, the first by name
+	largeFolder = 10_000  // entries: of such folders not many are to be listed at once
 
 	filesMax    = 32 << 20  // bytes of contents
 	smallMax    = 256 << 10 // bytes of a file that is read ahead
 	filesAhead  = 32        // files that are read ahead of the one that is read
-	bytesAhead  = 4 << 20   // bytes
+	bytesAhead  = 1 << 20   // bytes: over a slow link who reads waits for them
 	orderlyMin  = 2         // so many files of a folder in order, and the next ones are fetched
 	readingsMax = 16        // folders of which it is known what is read
-	placesMax   = 50_000    // entries of these folders, but for the one that was used last
+	placesMax   = 50_000    // entries of these folders
 )
 
 // Ahead is an FS that gets what will be asked for next, from one that is far away:
@@ -40,14 +45,15 @@ const (
 // the files of a folder are read in the order of their names, the small ones
 // that follow. It also keeps listings.
 //
-// So a listing may be 20 s old, and contents that are given out may have been read
-// 20 s before: wholly as they were then, each once. An error is never kept, but who
-// waited for what failed gets it.
+// So a listing may be 20 s old. Contents are given out once, wholly as they were, and
+// not if the file has another size or time by then. An error is never given to who asks
+// later, but who waited for what failed gets it.
 type Ahead struct {
 	FS
 	now      func() time.Time
 	listings *shelf[[]fs.FileInfo]
 	files    *shelf[*fetched]
+	large    atomic.Int64 // when a large folder was listed ahead, ns since 1970
 
 	mu       sync.Mutex
 	readings []*reading // the one that was used last at the end
@@ -59,20 +65,15 @@ func NewAhead(fsys FS) *Ahead { return newAhead(fsys, time.Now) }
 func newAhead(fsys FS, now func() time.Time) *Ahead {
 	return &Ahead{FS: fsys, now: now,
 		listings: newShelf[[]fs.FileInfo](aheadAge, listingsMax, aheadWidth, now),
-		files:    newShelf[*fetched](aheadAge, filesMax, aheadWidth, now)}
+		files:    newShelf[*fetched](contentsAge, filesMax, aheadWidth, now)}
 }
 
 // Quota is that of the FS, if it knows.
-func (a *Ahead) Quota(ctx context.Context) (Quota, error) {
-	if q, ok := a.FS.(QuotaFS); ok {
-		return q.Quota(ctx)
-	}
-	return Quota{}, errors.ErrUnsupported
-}
+func (a *Ahead) Quota(ctx context.Context) (Quota, error) { return quotaOfFS(ctx, a.FS) }
 
 func (a *Ahead) ReadDir(ctx context.Context, name string) ([]fs.FileInfo, error) {
 	infos, found, err := a.listings.get(ctx, name)
-	if err != nil {
+	if err != nil && !mayPass(err) {
 		return nil, err
 	}
 	if !found {
@@ -88,12 +89,18 @@ func (a *Ahead) ReadDir(ctx context.Context, name string) ([]fs.FileInfo, error)
 		if !fi.IsDir() {
 			continue
 		}
-		if n++; n > subfolders {
+		if n++; n > subfolders || !a.small() {
 			break
 		}
 		below := path.Join(name, fi.Name())
 		a.listings.fetch(below, func() ([]fs.FileInfo, int, error) {
+			if !a.small() { // since it was begun
+				return nil, 0, errNotSmall
+			}
 			infos, err := a.FS.ReadDir(context.Background(), below)
+			if len(infos) > largeFolder {
+				a.large.Store(a.now().Round(0).UnixNano())
+			}
 			return infos, len(infos) + 1, err
 		})
 	}
@@ -101,16 +108,34 @@ func (a *Ahead) ReadDir(ctx context.Context, name string) ([]fs.FileInfo, error)
 	return slices.Clip(infos), nil
 }
 
+// small says whether folders here are of a size that lets many be listed at once: for
+// a while after one was not, none is listed ahead.
+func (a *Ahead) small() bool {
+	d := a.now().Round(0).Sub(time.Unix(0, a.large.Load()))
+	return d > aheadAge || d < 0
+}
+
 func (a *Ahead) Open(ctx context.Context, name string) (File, error) {
 	a.opened(name)
 	f, found, err := a.files.take(ctx, name)
 	switch {
-	case err != nil && !errors.Is(err, errNotSmall):
+	case err != nil && !mayPass(err):
 		return nil, err
 	case found:
 		return f.open(), nil
 	}
 	return a.FS.Open(ctx, name)
+}
+
+// mayPass says whether what a fetching met may be otherwise by now, so that who waited
+// for it asks again: that would not take as long as on a link that is dead.
+func mayPass(err error) bool {
+	for _, e := range []error{errNotSmall, fs.ErrNotExist, fs.ErrPermission, io.EOF, io.ErrUnexpectedEOF} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // reading is a folder whose files somebody may be reading in order.
@@ -132,14 +157,14 @@ func (a *Ahead) listed(folder string, infos []fs.FileInfo) {
 			r.last = position(infos, r.infos[r.last].Name())
 		}
 		r.infos = infos
-		return
+	} else {
+		a.readings = append(a.readings, &reading{folder: folder, infos: infos, last: -1})
 	}
-	a.readings = append(a.readings, &reading{folder: folder, infos: infos, last: -1})
 	places := 0
 	for _, r := range a.readings {
 		places += len(r.infos)
 	}
-	for len(a.readings) > 1 && (len(a.readings) > readingsMax || places > placesMax) {
+	for len(a.readings) > readingsMax || places > placesMax {
 		places -= len(a.readings[0].infos)
 		a.readings = slices.Delete(a.readings, 0, 1)
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
@@ -24,12 +25,18 @@ type forms struct{ FS }
 // PATH_MAX, which no client's mount passes. It bounds the work for one request.
 const namesMax = 4096
 
+// elementsMax bounds the looks for one name: each element may cost three round trips.
+const elementsMax = 64
+
 // stored is the name by which the file system has name, and what it is there.
 // The error is fs.ErrNotExist if it has name in no form; name then is returned.
 func (f forms) stored(ctx context.Context, name string) (string, fs.FileInfo, error) {
 	fi, err := f.FS.Stat(ctx, name)
 	if !errors.Is(err, fs.ErrNotExist) || !hasForms(name) {
 		return name, fi, err
+	}
+	if ctx.Err() != nil { // who asked is gone
+		return name, nil, ctx.Err()
 	}
 	folder, in, ferr := f.stored(ctx, path.Dir(name))
 	switch {
@@ -110,7 +117,7 @@ func (f forms) other(ctx context.Context, name string, err error) (string, bool)
 func hasForms(name string) bool {
 	for i := range len(name) {
 		if name[i] >= utf8.RuneSelf {
-			return len(name) <= namesMax
+			return len(name) <= namesMax && strings.Count(name, "/") < elementsMax
 		}
 	}
 	return false

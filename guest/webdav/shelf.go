@@ -3,6 +3,8 @@ package webdav
 import (
 	"container/list"
 	"context"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -14,12 +16,13 @@ type shelf[T any] struct {
 	max int           // sum of the costs
 	now func() time.Time
 
-	mu     sync.Mutex
-	things map[string]*list.Element
-	oldest list.List // of *thing[T], the newest last
-	size   int
-	slots  chan struct{} // of fetchings at once
-	queued int           // fetchings that have not begun
+	mu      sync.Mutex
+	things  map[string]*list.Element
+	oldest  list.List // of *thing[T], the newest last
+	size    int
+	slots   chan struct{} // of fetchings at once
+	queued  int           // fetchings that have not begun
+	tidying bool          // a timer will tidy up
 }
 
 // thing is one of a shelf.
@@ -28,7 +31,7 @@ type thing[T any] struct {
 	at    time.Time
 	begun bool
 	done  chan struct{} // closed when it is there, or could not be had
-	err   error // why it could not be had
+	err   error         // why it could not be had
 	value T
 	cost  int
 }
@@ -40,9 +43,25 @@ func newShelf[T any](age time.Duration, max, width int, now func() time.Time) *s
 	return &shelf[T]{age: age, max: max, now: now, things: map[string]*list.Element{}, slots: make(chan struct{}, width)}
 }
 
+// old says whether a thing is no longer good. By the wall clock, since the other one
+// stands still while a machine sleeps; what is to come was before that was set back.
+func (s *shelf[T]) old(t *thing[T]) bool {
+	d := s.now().Round(0).Sub(t.at.Round(0))
+	return d > s.age || d < 0
+}
+
+func (t *thing[T]) ended() bool {
+	select {
+	case <-t.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // get gives the thing of a key, if there is one. One that is being fetched it waits
-// for, and that it could not be had is then the answer for who waited, too: over a
-// link that is dead it took as long as a question may take.
+// for, and what comes of that is then the answer, also an error: over a slow or dead
+// link it took as long as a question may take.
 func (s *shelf[T]) get(ctx context.Context, key string) (value T, found bool, err error) {
 	s.mu.Lock()
 	e := s.things[key]
@@ -51,8 +70,12 @@ func (s *shelf[T]) get(ctx context.Context, key string) (value T, found bool, er
 		return value, false, nil
 	}
 	t := e.Value.(*thing[T])
-	if !t.begun { // whoever asks is faster than the queue
+	switch ended := t.ended(); {
+	case !t.begun: // whoever asks is faster than the queue
 		s.drop(e)
+		s.mu.Unlock()
+		return value, false, nil
+	case ended && (t.err != nil || s.old(t)):
 		s.mu.Unlock()
 		return value, false, nil
 	}
@@ -62,10 +85,7 @@ func (s *shelf[T]) get(ctx context.Context, key string) (value T, found bool, er
 	case <-ctx.Done():
 		return value, false, ctx.Err()
 	}
-	if t.err != nil || s.now().Sub(t.at) > s.age {
-		return value, false, t.err
-	}
-	return t.value, true, nil
+	return t.value, t.err == nil, t.err
 }
 
 // take is get for something that is given once.
@@ -73,7 +93,7 @@ func (s *shelf[T]) take(ctx context.Context, key string) (value T, found bool, e
 	value, found, err = s.get(ctx, key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e := s.things[key]; e != nil {
+	if e := s.things[key]; e != nil && e.Value.(*thing[T]).err == nil {
 		s.drop(e)
 	}
 	return value, found, err
@@ -86,23 +106,30 @@ func (s *shelf[T]) put(key string, at time.Time, value T, cost int) {
 	if e := s.things[key]; e != nil {
 		s.drop(e)
 	}
+	if s.large(cost) {
+		return
+	}
 	t := &thing[T]{key: key, at: at, begun: true, done: make(chan struct{}), value: value, cost: cost}
 	close(t.done)
 	s.add(t)
 }
 
-// fetch lets f get the value of a key in the background, unless it is there, or on its
-// way, or too much else is. What f cannot get is forgotten.
+// large says whether something would take the place of too much else.
+func (s *shelf[T]) large(cost int) bool { return cost > s.max/4 }
+
+// fetch lets f get the value of a key in the background, unless it is there, or was in
+// vain tried lately, or is on its way, or the shelf is full of what nobody has asked for yet.
 func (s *shelf[T]) fetch(key string, f func() (value T, cost int, err error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.trim()
 	if e := s.things[key]; e != nil {
-		if t := e.Value.(*thing[T]); s.now().Sub(t.at) <= s.age {
+		if t := e.Value.(*thing[T]); !t.ended() || !s.old(t) {
 			return
 		}
 		s.drop(e)
 	}
-	if s.queued >= queuedMax {
+	if s.queued >= queuedMax || s.size > s.max*3/4 {
 		return
 	}
 	s.queued++
@@ -120,13 +147,13 @@ func (s *shelf[T]) fetch(key string, f func() (value T, cost int, err error)) {
 		if !wanted { // nobody waits for what has not begun
 			return
 		}
-		value, cost, err := f()
+		value, cost, err := guarded(f)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		t.value, t.err = value, err
 		switch {
-		case s.things[key] != e:
-		case err != nil:
+		case s.things[key] != e || err != nil: // that it failed is known until it is old
+		case s.large(cost): // only for who waits
 			s.drop(e)
 		default:
 			t.cost = cost
@@ -136,12 +163,26 @@ func (s *shelf[T]) fetch(key string, f func() (value T, cost int, err error)) {
 	}()
 }
 
+// guarded makes an error of a panic: this is no request, whose panic ends that alone.
+func guarded[T any](f func() (T, int, error)) (value T, cost int, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return f()
+}
+
 // add, drop and trim are called with mu held.
 func (s *shelf[T]) add(t *thing[T]) *list.Element {
 	e := s.oldest.PushBack(t)
 	s.things[t.key] = e
 	s.size += t.cost
 	s.trim()
+	if !s.tidying {
+		s.tidying = true
+		time.AfterFunc(s.age+time.Second, s.tidy)
+	}
 	return e
 }
 
@@ -151,13 +192,26 @@ func (s *shelf[T]) drop(e *list.Element) {
 	delete(s.things, t.key)
 }
 
-// trim drops what is too old, and the oldest of what is too much.
+// trim drops what is too old, and the oldest of what is too much; nothing that is on
+// its way.
 func (s *shelf[T]) trim() {
-	for e := s.oldest.Front(); e != nil; e = s.oldest.Front() {
-		t := e.Value.(*thing[T])
-		if s.size <= s.max && (!t.begun || s.now().Sub(t.at) <= s.age) {
-			return
+	for e := s.oldest.Front(); e != nil; {
+		t, next := e.Value.(*thing[T]), e.Next()
+		if t.ended() && (s.size > s.max || s.old(t)) {
+			s.drop(e)
+		} else if t.ended() {
+			return // what follows is younger
 		}
-		s.drop(e)
+		e = next
+	}
+}
+
+// tidy trims when nobody comes any more.
+func (s *shelf[T]) tidy() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trim()
+	if s.tidying = s.oldest.Len() > 0; s.tidying {
+		time.AfterFunc(s.age+time.Second, s.tidy)
 	}
 }
