@@ -214,7 +214,7 @@ func benchRemote(t *testing.T) {
 		"the same, again":                                      {"fuseless", "rclone", "obvious"},
 		"1,000 files without extension listed, all properties": {"fuseless", "rclone", "obvious"},
 		"walk of 21 folders with 500 files":                    {"fuseless", "rclone", "obvious"},
-		"200 files of 4 KiB read in order, each":               {"fuseless", "rclone", "obvious"},
+		"200 files of 4 KiB read in order":                     {"fuseless", "rclone", "obvious"},
 		"20 names of 200 characters listed":                    {"fuseless", "obvious"},
 		"128 MiB read":                                         {"fuseless", "rclone", "obvious", "ssh cat"},
 		"128 MiB read, at 100 ms":                              {"fuseless", "rclone", "obvious", "ssh cat"},

@@ -79,29 +79,37 @@ func (c *davClient) list(ctx context.Context, folder, ask string) ([]byte, error
 	return io.ReadAll(resp.Body)
 }
 
-// listed are the names of an answer to list: files, and folders.
-func listed(answer []byte, folder string) (files, folders []string, err error) {
+// listed are the files of an answer to list, with their sizes, and the folders.
+func listed(answer []byte, folder string) (files map[string]int64, folders []string, err error) {
 	var m struct {
 		XMLName   xml.Name `xml:"DAV: multistatus"`
 		Responses []struct {
 			Href  string `xml:"DAV: href"`
 			Props []struct {
+				Status string    `xml:"DAV: status"`
 				Folder *struct{} `xml:"DAV: prop>resourcetype>collection"`
+				Size   *int64    `xml:"DAV: prop>getcontentlength"`
 			} `xml:"DAV: propstat"`
 		} `xml:"DAV: response"`
 	}
 	if err := xml.Unmarshal(answer, &m); err != nil {
 		return nil, nil, err
 	}
+	files = map[string]int64{}
 	for _, r := range m.Responses {
 		u, err := url.Parse(r.Href)
 		if err != nil {
 			return nil, nil, err
 		}
-		name := strings.Trim(u.Path, "/")
-		isFolder := false
+		name, isFolder, size := strings.Trim(u.Path, "/"), false, int64(-1)
 		for _, p := range r.Props {
+			if f := strings.Fields(p.Status); len(f) < 2 || f[1] != "200" {
+				continue
+			}
 			isFolder = isFolder || p.Folder != nil
+			if p.Size != nil {
+				size = *p.Size
+			}
 		}
 		switch {
 		case name == folder:
@@ -110,7 +118,7 @@ func listed(answer []byte, folder string) (files, folders []string, err error) {
 		case isFolder:
 			folders = append(folders, name)
 		default:
-			files = append(files, name)
+			files[name] = size
 		}
 	}
 	return files, folders, nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -13,8 +14,12 @@ import (
 // scene is one thing that a client does with a server.
 type scene struct {
 	name string
-	// take does it, and returns what it took, for times as much as name says.
-	take func(ctx context.Context, c *davClient, l *library) (d time.Duration, times float64, err error)
+	// before does what a client does before it, which is not measured; it may be nil.
+	before func(ctx context.Context, c *davClient, l *library) error
+	// take does it, for as much as the name says, divided by times.
+	take func(ctx context.Context, c *davClient, l *library) (times float64, err error)
+	// right says whether the answers were; it may be nil.
+	right func(l *library) error
 }
 
 // Scenes that not everybody can take.
@@ -30,117 +35,122 @@ type sitting struct {
 	scenes []scene
 }
 
-// reading is all that is measured.
-var reading = []sitting{
-	{scenes: []scene{listing("1,000 files listed, macOS's properties", typedFolder, macOS, false), listing("the same, again", typedFolder, macOS, true)}},
-	{scenes: []scene{listing("1,000 files without extension listed, all properties", untypedFolder, allprop, false)}},
-	{scenes: []scene{{"walk of 21 folders with 500 files", walk}}},
-	{scenes: []scene{{"200 files of 4 KiB read in order, each", readSmall}}},
-	{scenes: []scene{{longScene, listLong}}},
-	{scenes: []scene{{filmScene, readFilm}}},
-	{slow: true, scenes: []scene{{slowFilmScene, readFilm}}},
+// sittings are all that is measured.
+func sittings() []sitting {
+	return []sitting{
+		{scenes: []scene{listing("1,000 files listed, macOS's properties", typedFolder, macOS, false), listing("the same, again", typedFolder, macOS, false)}},
+		{scenes: []scene{listing("1,000 files without extension listed, all properties", untypedFolder, allprop, true)}},
+		{scenes: []scene{walk()}},
+		{scenes: []scene{readSmall()}},
+		{scenes: []scene{listLong()}},
+		{scenes: []scene{{name: filmScene, take: readFilm}}},
+		{slow: true, scenes: []scene{{name: slowFilmScene, take: readFilm}}},
+	}
 }
 
-// timed is what f takes.
-func timed(f func() error) (time.Duration, error) {
-	begun := time.Now()
-	err := f()
-	return time.Since(begun), err
-}
-
-// listing lists a folder with as many files as the library's size. again is a
-// second listing, for which there is no reduced number.
-func listing(name, folder, ask string, again bool) scene {
-	return scene{name, func(ctx context.Context, c *davClient, l *library) (time.Duration, float64, error) {
-		at, files, times := folder, l.size, 1.0
-		if c.few {
+// listing lists a folder with as many files as the library's size; or a tenth of that,
+// if the server would take minutes for it.
+func listing(name, folder, ask string, minutes bool) scene {
+	var answer []byte
+	at, files := "", 0
+	return scene{name: name, take: func(ctx context.Context, c *davClient, l *library) (times float64, err error) {
+		at, files, times = folder, l.size, 1
+		if minutes && c.few {
 			at, files, times = fewFolder+"/"+folder, l.few(), float64(l.size)/float64(l.few())
 		}
-		d, err := listOnce(ctx, c, at, ask, files)
-		return d, times, err
-	}}
+		answer, err = c.list(ctx, at, ask)
+		return times, err
+	}, right: func(*library) error { return holds(answer, at, files) }}
 }
 
-// listOnce lists a folder of which the number of files is known.
-func listOnce(ctx context.Context, c *davClient, folder, ask string, want int) (time.Duration, error) {
+func listLong() scene {
 	var answer []byte
-	d, err := timed(func() (err error) {
-		answer, err = c.list(ctx, folder, ask)
-		return err
-	})
-	if err != nil {
-		return d, err
-	}
-	files, _, err := listed(answer, folder)
-	if err == nil && len(files) != want {
-		err = proto.Errorf(proto.Different, "%q has %d files and not %d", folder, len(files), want)
-	}
-	return d, err
+	return scene{name: longScene, take: func(ctx context.Context, c *davClient, _ *library) (_ float64, err error) {
+		answer, err = c.list(ctx, longFolder, macOS)
+		return 1, err
+	}, right: func(*library) error { return holds(answer, longFolder, longNames) }}
 }
 
-func listLong(ctx context.Context, c *davClient, _ *library) (time.Duration, float64, error) {
-	d, err := listOnce(ctx, c, longFolder, macOS, longNames)
-	return d, 1, err
+// holds is an error if the answer does not list so many files, each with its size.
+func holds(answer []byte, folder string, want int) error {
+	files, _, err := listed(answer, folder)
+	if err != nil {
+		return err
+	}
+	if len(files) != want {
+		return proto.Errorf(proto.Different, "%q has %d files and not %d", folder, len(files), want)
+	}
+	for name, size := range files {
+		if size != listedSize {
+			return proto.Errorf(proto.Different, "%q has %d bytes and not %d", name, size, listedSize)
+		}
+	}
+	return nil
 }
 
 // walk lists a folder, and then each folder in it, as a client does that shows a
 // tree.
-func walk(ctx context.Context, c *davClient, l *library) (time.Duration, float64, error) {
-	n := 0
-	d, err := timed(func() error {
+func walk() scene {
+	answers := map[string][]byte{}
+	return scene{name: "walk of 21 folders with 500 files", take: func(ctx context.Context, c *davClient, l *library) (float64, error) {
+		clear(answers)
 		for todo := []string{nestedFolder}; len(todo) > 0; todo = todo[1:] {
 			answer, err := c.list(ctx, todo[0], macOS)
 			if err != nil {
-				return err
+				return 1, err
 			}
-			files, folders, err := listed(answer, todo[0])
+			answers[todo[0]] = answer
+			_, folders, err := listed(answer, todo[0])
 			if err != nil {
-				return err
+				return 1, err
 			}
-			n += len(files)
 			todo = append(todo, folders...)
 		}
+		return 1, nil
+	}, right: func(l *library) error {
+		if len(answers) != 1+nestedFolders {
+			return proto.Errorf(proto.Different, "the walk found %d folders and not %d", len(answers), 1+nestedFolders)
+		}
+		for folder, answer := range answers {
+			want := l.nested()
+			if folder == nestedFolder {
+				want = 0
+			}
+			if err := holds(answer, folder, want); err != nil {
+				return err
+			}
+		}
 		return nil
-	})
-	if want := nestedFolders * l.nested(); err == nil && n != want {
-		err = proto.Errorf(proto.Different, "the walk found %d files and not %d", n, want)
-	}
-	return d, 1, err
+	}}
 }
 
 // readSmall lists a folder, and then reads its files by name, one after the
-// other. The reading is timed.
-func readSmall(ctx context.Context, c *davClient, l *library) (time.Duration, float64, error) {
-	answer, err := c.list(ctx, smallFolder, macOS)
-	if err != nil {
-		return 0, 1, err
-	}
-	files, _, err := listed(answer, smallFolder)
-	if err != nil {
-		return 0, 1, err
-	}
-	if len(files) != l.small() {
-		return 0, 1, proto.Errorf(proto.Different, "%q has %d files and not %d", smallFolder, len(files), l.small())
-	}
-	slices.Sort(files)
-	var want [][]byte
-	for i := range files {
-		want = append(want, noise(uint64(i)+1, smallSize))
-	}
-	d, err := timed(func() error {
-		for i, f := range files {
-			if err := c.get(ctx, f, want[i]); err != nil {
-				return fmt.Errorf("%s: %w", f, err)
+// other. The reading is measured.
+func readSmall() scene {
+	var names []string
+	return scene{name: "200 files of 4 KiB read in order", before: func(ctx context.Context, c *davClient, l *library) error {
+		answer, err := c.list(ctx, smallFolder, macOS)
+		if err != nil {
+			return err
+		}
+		files, _, err := listed(answer, smallFolder)
+		if err == nil && len(files) != l.small() {
+			err = proto.Errorf(proto.Different, "%q has %d files and not %d", smallFolder, len(files), l.small())
+		}
+		names = slices.Sorted(maps.Keys(files))
+		return err
+	}, take: func(ctx context.Context, c *davClient, l *library) (float64, error) {
+		for i, name := range names {
+			if err := c.get(ctx, name, noise(uint64(i)+1, smallSize)); err != nil {
+				return 1, fmt.Errorf("%s: %w", name, err)
 			}
 		}
-		return nil
-	})
-	return d, 1 / float64(len(files)), err
+		return 1, nil
+	}}
 }
 
-func readFilm(ctx context.Context, c *davClient, l *library) (time.Duration, float64, error) {
-	d, err := timed(func() error { return c.get(ctx, filmName, l.film) })
-	return d, 1, err
+func readFilm(ctx context.Context, c *davClient, l *library) (float64, error) {
+	return 1, c.get(ctx, filmName, l.film)
 }
 
 // arrival is a writer that compares what it gets with what it is to get, and

@@ -92,7 +92,7 @@ func Remote(ctx context.Context, o RemoteOptions) (err error) {
 	for range o.Runs {
 		t.nextRun()
 		for _, name := range o.Readers {
-			for _, s := range reading {
+			for _, s := range sittings() {
 				if err := o.sit(ctx, p, f, l, name, s, t); err != nil {
 					return fmt.Errorf("%s: %w", name, err)
 				}
@@ -159,17 +159,38 @@ func (o *RemoteOptions) sit(ctx context.Context, p *place, f *far, l *library, n
 // look measures the scenes with a server that is up.
 func (f *far) look(ctx context.Context, c *davClient, l *library, s sitting) (looks []look, err error) {
 	for _, sc := range s.scenes {
+		if sc.before != nil {
+			if err := sc.before(ctx, c, l); err != nil {
+				return nil, fmt.Errorf("%s: %w", sc.name, err)
+			}
+		}
+		f.quiet(ctx)
 		before, sent := f.sftp(), f.lab.Sent()
-		d, times, err := sc.take(ctx, c, l)
+		begun := time.Now()
+		times, err := sc.take(ctx, c, l)
+		d := time.Since(begun)
+		if err == nil && sc.right != nil {
+			err = sc.right(l)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", sc.name, err)
 		}
+		f.quiet(ctx) // what is fetched for nobody costs, too
 		after := f.sftp()
 		looks = append(looks, look{d: time.Duration(float64(d) * times), reduced: times > 1,
 			requests: after[0] - before[0], rounds: after[1] - before[1], sent: f.since(sent)})
 		fmt.Fprintf(os.Stderr, "%s: %s\n", sc.name, seconds(d))
 	}
 	return looks, nil
+}
+
+// quiet waits until nothing is asked of the remote any more.
+func (f *far) quiet(ctx context.Context) {
+	const long = 300 * time.Millisecond // longer than a round trip
+	for last := [2]int64{-1}; ctx.Err() == nil && last != f.sftp(); {
+		last = f.sftp()
+		time.Sleep(long)
+	}
 }
 
 // since is what was sent after before.

@@ -25,8 +25,8 @@ func (t *table) add(reader, scene string, v look) {
 	t.runs[len(t.runs)-1][[2]string{reader, scene}] = v
 }
 
-// worst is the slowest of all runs, and the worst ratio of the first reader's
-// time to this one's within a run.
+// worst is the slowest of all runs, and how many times as long as the first reader it took
+// at least, within a run.
 func (t *table) worst(reader, scene string) (v look, ratio float64, ok bool) {
 	for _, run := range t.runs {
 		theirs, there := run[[2]string{reader, scene}]
@@ -38,7 +38,9 @@ func (t *table) worst(reader, scene string) (v look, ratio float64, ok bool) {
 			v = theirs
 		}
 		if first, there := run[[2]string{t.o.Readers[0], scene}]; there {
-			ratio = max(ratio, first.d.Seconds()/theirs.d.Seconds())
+			if r := theirs.d.Seconds() / first.d.Seconds(); ratio == 0 || r < ratio {
+				ratio = r
+			}
 		}
 	}
 	return v, ratio, ok
@@ -53,11 +55,11 @@ func (t *table) report(ctx context.Context, p *place, f *far) error {
 			versions = append(versions, s.Need.Name()+" "+s.Version)
 		}
 	}
-	fmt.Fprintf(t.o.Out, "%s\n%s round trip unless said, %.0f Mbit/s each way. %s. Of %d runs the slowest counts, and the worst ratio of two times of one\nrun. Each sitting has new mounts and connections on both ends, and dropped caches.\n\n",
+	fmt.Fprintf(t.o.Out, "%s\n%s round trip unless said, %.0f Mbit/s each way. %s. Of %d runs the slowest counts, and the worst\nratio of two times of one run. Each sitting has new mounts and connections on both ends, and dropped caches.\n\n",
 		machine(), t.o.Link.RTT, float64(t.o.Link.Rate)/1e6, strings.Join(versions, ", "), t.o.Runs)
-	fmt.Fprintf(t.o.Out, "| what | by | time | %s takes | SFTP requests | round trips | sent, KiB | received, KiB | memory, MiB |\n|---|---|---:|---:|---:|---:|---:|---:|---:|\n", t.o.Readers[0])
+	fmt.Fprintf(t.o.Out, "| what | by | time | times that of %s | SFTP requests | round trips | sent, KiB | received, KiB | memory, MiB |\n|---|---|---:|---:|---:|---:|---:|---:|---:|\n", t.o.Readers[0])
 	reduced := false
-	for _, s := range reading {
+	for _, s := range sittings() {
 		for _, sc := range s.scenes {
 			for _, name := range t.o.Readers {
 				v, ratio, ok := t.worst(name, sc.name)
@@ -124,7 +126,13 @@ func times(ratio float64) string {
 	if ratio == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%.3g x", ratio)
+	switch {
+	case ratio >= 100:
+		return fmt.Sprintf("%.0f", ratio)
+	case ratio >= 10:
+		return fmt.Sprintf("%.1f", ratio)
+	}
+	return fmt.Sprintf("%.2f", ratio)
 }
 
 func kib(bytes int64) string { return humanize.Comma((bytes + 512) >> 10) }
