@@ -378,6 +378,17 @@ func TestReplacedFileIsNotGivenFromMemory(t *testing.T) {
 	}
 }
 
+// A page that is sorted leaves the listing that others get as it is.
+func TestSortedPageLeavesListing(t *testing.T) {
+	a, _, root, _ := distant(t, "1", "2")
+	put(t, filepath.Join(root, "3"), "the largest")
+	s := serve(t, a, true)
+	s.do("GET", "/?sort=size&order=desc", nil).want(t, 200)
+	if got := a.names(t, "."); !slices.Equal(got, []string{"1", "2", "3"}) {
+		t.Errorf("%q", got)
+	}
+}
+
 // The memory is bounded: the oldest goes first, and what would take the place of
 // too much else is not kept.
 func TestShelfIsBounded(t *testing.T) {

@@ -18,7 +18,8 @@ type FS interface {
 	Stat(ctx context.Context, name string) (fs.FileInfo, error)
 
 	// ReadDir describes all entries of a folder, sorted by name, or fails: a
-	// part of a listing would look like deleted files. It opens no file. An
+	// part of a listing would look like deleted files. The caller does not change what it gets,
+	// which others may have got, too. It opens no file. An
 	// entry that is there and cannot be described is an Unknown.
 	ReadDir(ctx context.Context, name string) ([]fs.FileInfo, error)
 

@@ -3,6 +3,7 @@ package webdav
 import (
 	"io/fs"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,7 +35,8 @@ func (s *Server) listing(w http.ResponseWriter, r *http.Request, name string) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	if err := writeListing(w, name, infos, sortingOf(r.URL.Query())); err != nil {
+	// A copy, as it is sorted: others may have the same listing (Ahead).
+	if err := writeListing(w, name, slices.Clone(infos), sortingOf(r.URL.Query())); err != nil {
 		panic(http.ErrAbortHandler) // the client is gone
 	}
 }
