@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -33,9 +34,17 @@ func version(n int) []byte {
 func TestReplacedWhileRead(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
+	// Of one block and of two, of one MiB and of two: longer and shorter in turn.
+	others := map[string]func(n int) string{
+		"letter": func(n int) string { return fmt.Sprintf("version %d of the letter", n) },
+		"diary":  func(n int) string { return strings.Repeat(fmt.Sprintf("%08d", n), 512*(1+n%2)) },
+		"volume": func(n int) string { return strings.Repeat(fmt.Sprintf("%08d", n), 128<<10*(1+n%2)) },
+	}
 	write := func(n int) {
 		l.write("film", string(version(n)))
-		l.write("letter", fmt.Sprintf("version %d of the letter", n))
+		for name, of := range others {
+			l.write(name, of(n))
+		}
 	}
 	write(0)
 	l.ok("init")
@@ -65,12 +74,34 @@ func TestReplacedWhileRead(t *testing.T) {
 	for n := range versions {
 		slow, err := get("film")
 		must(t, err)
+		for name, of := range others { // so that all caches know it
+			if b, err := whole(name); err != nil || string(b) != of(n) {
+				t.Fatalf("%s, version %d: %d bytes, %v", name, n, len(b), err)
+			}
+		}
 		begun := make([]byte, 1<<20)
 		_, err = io.ReadFull(slow.Body, begun)
 		must(t, err)
 		write(n + 1)
 		l.ok("backup")
 		replaced := time.Now()
+		seen := map[string]bool{}
+		look := func() {
+			for name, of := range others {
+				b, err := whole(name)
+				switch {
+				case err != nil:
+					t.Logf("%s, version %d: %v", name, n+1, err)
+				case string(b) == of(n+1):
+					seen[name] = true
+				case string(b) != of(n) || seen[name]:
+					t.Errorf("%s, version %d: %d bytes that are not of it, and not of the one before", name, n+1, len(b))
+				}
+			}
+		}
+		for range 50 { // while the caches know the old one
+			look()
+		}
 		for was := n; was == n; {
 			b, err := whole("film")
 			switch {
@@ -94,13 +125,9 @@ func TestReplacedWhileRead(t *testing.T) {
 		case !bytes.Equal(got, version(n)):
 			t.Errorf("version %d: who reads it while it is replaced gets %d bytes that are of no version", n, len(got))
 		}
-		for {
-			b, err := whole("letter")
-			if err == nil && string(b) == fmt.Sprintf("version %d of the letter", n+1) {
-				break
-			}
+		for look(); len(seen) < len(others); look() {
 			if time.Since(replaced) > seenWithin {
-				t.Fatalf("letter: %q, %v", b, err)
+				t.Fatalf("version %d: only %v are seen", n+1, seen)
 			}
 			time.Sleep(100 * time.Millisecond) // nothing tells when a cache forgets
 		}

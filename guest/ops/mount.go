@@ -117,8 +117,10 @@ func (r *run) mountRemote(ctx context.Context, mp string, keep bool) error {
 			"sshfs", "fuseless:" + r.Destination.Path, mp, "-f",
 			"-o", "ssh_command=" + r.dial,
 			// reconnect needs somebody who notices a dead connection: the host's
-			// bridge does, and ends our dial.
-			"-o", "ro,reconnect,BatchMode=yes",
+			// bridge does, and ends our dial. attr_timeout: sshfs learns how a file is when it
+			// is opened, and the kernel is not to know better from a moment before; the
+			// question does not leave this machine.
+			"-o", "ro,reconnect,BatchMode=yes,attr_timeout=0",
 		},
 		Env: []string{"FUSELESS_REMOTE=" + r.Destination.Socket},
 	}, r.log("sshfs"))

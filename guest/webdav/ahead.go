@@ -37,7 +37,7 @@ const (
 	bytesAhead  = 1 << 20   // bytes: over a slow link who reads waits for them
 	orderlyMin  = 2         // so many files of a folder in order, and the next ones are fetched
 	readingsMax = 16        // folders of which it is known what is read
-	placesMax   = 50_000    // entries of these folders
+	placesMax   = 20_000    // entries of these folders
 )
 
 // Ahead is an FS that gets what will be asked for next, from one that is far away:
@@ -241,7 +241,13 @@ var errNotSmall = errors.New("the file is no small one any more, or was being ch
 
 // fetchFile reads a file, if it stays as it is meanwhile.
 func fetchFile(fsys FS, name string) (*fetched, int, error) {
-	f, err := fsys.Open(context.Background(), name)
+	open := fsys.Open
+	if h, ok := fsys.(interface {
+		OpenIdle(context.Context, string) (File, error)
+	}); ok {
+		open = h.OpenIdle
+	}
+	f, err := open(context.Background(), name)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -257,11 +263,18 @@ func fetchFile(fsys FS, name string) (*fetched, int, error) {
 	if _, err := io.ReadFull(f, data); err != nil {
 		return nil, 0, err
 	}
+	if v, ok := f.(interface{ replaced() <-chan struct{} }); ok {
+		select {
+		case <-v.replaced():
+			return nil, 0, errNotSmall
+		default:
+		}
+	}
 	after, err := f.Stat()
 	if err != nil {
 		return nil, 0, err
 	}
-	if after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime()) {
+	if !sameVersion(before, after) {
 		return nil, 0, errNotSmall
 	}
 	return &fetched{after, data}, len(data) + 512, nil

@@ -24,7 +24,21 @@ type distantFS struct {
 	asked map[string]int // by "list NAME" and "read NAME"
 	held  chan struct{}  // nil: nothing is held
 	fails error
+	nodes bool // it has inodes; else a file that was replaced is like another version of it
 }
+
+// Stat describes a file as one of which only the name is the same, as over sftp.
+func (f *distantFS) Stat(ctx context.Context, name string) (fs.FileInfo, error) {
+	fi, err := f.Dir.Stat(ctx, name)
+	if err != nil || f.nodes {
+		return fi, err
+	}
+	return noInode{fi}, nil
+}
+
+type noInode struct{ fs.FileInfo }
+
+func (noInode) Sys() any { return nil }
 
 func (f *distantFS) call(what string) error {
 	f.mu.Lock()

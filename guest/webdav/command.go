@@ -16,8 +16,8 @@ import (
 )
 
 // memoryLimit is from when on the garbage collector works harder, in bytes: what is
-// kept and fetched ahead alone may be half of it.
-const memoryLimit = 80 << 20
+// kept and fetched ahead alone may be most of that.
+const memoryLimit = 96 << 20
 
 // Command is `webdav -root DIR -listen ADDR -credentials FILE [-read-only]`.
 // It prints "listening on HOST:PORT" on stdout once it accepts connections,

@@ -196,6 +196,7 @@ func (d *Dir) Open(_ context.Context, name string) (File, error) {
 	if err != nil {
 		return nil, readError("open", name, err)
 	}
+	refresh(f)
 	if fi, err = f.Stat(); err == nil && !fi.Mode().IsRegular() {
 		err = notExist("open", name)
 	}

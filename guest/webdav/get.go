@@ -41,6 +41,7 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, name string) {
 			gw.header.Set("Cache-Control", "no-store")
 		}
 		http.ServeContent(gw, r, "", fi.ModTime(), c)
+		gw.sent()
 		c.close()
 		switch {
 		case gw.err == nil:
@@ -182,6 +183,14 @@ func (g *getWriter) abort(r *http.Request) {
 	if g.sending {
 		hangUp(r)
 	}
+}
+
+// sent says that none of them is on its way any more: what comes next on the
+// connection is not ended by what happens to this file.
+func (g *getWriter) sent() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.sending = false
 }
 
 // send says that bytes of the file are sent from here on, unless it was replaced.

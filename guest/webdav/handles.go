@@ -2,8 +2,10 @@ package webdav
 
 import (
 	"context"
+	"errors"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -25,18 +27,21 @@ type Handles struct {
 }
 
 // overWait is how long who wants a replaced file waits for the readers of the old
-// one to end.
-const overWait = 10 * time.Second
+// one to end: less than the half minute in which a view is to answer.
+const overWait = 20 * time.Second
+
+var errStillRead = refuse(http.StatusServiceUnavailable, "the file was replaced, and the old one is still being read; try again")
 
 // NewHandles is a Handles in front of fsys.
 func NewHandles(fsys FS) *Handles { return &Handles{FS: fsys, open: map[string]*handle{}} }
 
 // handle is a file that is open.
 type handle struct {
-	name  string
+	key   string
 	ready chan struct{} // closed when it is open, or could not be opened
 	err   error
 	file  File
+	at    io.ReaderAt // the file, for all but the first reader
 	fi    fs.FileInfo
 
 	readers int           // guarded by Handles.mu, like the next
@@ -49,14 +54,34 @@ type handle struct {
 func (h *Handles) Quota(ctx context.Context) (Quota, error) { return quotaOfFS(ctx, h.FS) }
 
 func (h *Handles) Open(ctx context.Context, name string) (File, error) {
+	return h.get(ctx, name, false)
+}
+
+// OpenIdle is Open for who reads ahead: it neither waits for others that have the file
+// open, nor ends their reading. It fails with errNotSmall if there are any.
+func (h *Handles) OpenIdle(ctx context.Context, name string) (File, error) {
+	return h.get(ctx, name, true)
+}
+
+func (h *Handles) get(ctx context.Context, name string, idle bool) (File, error) {
+	late := time.After(overWait)
 	for {
+		fi, err := h.FS.Stat(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		key := handleKey(name, fi)
 		h.mu.Lock()
-		cur := h.open[name]
-		if cur == nil {
-			cur = &handle{name: name, ready: make(chan struct{}), over: make(chan struct{}), gone: make(chan struct{}), readers: 1}
-			h.open[name] = cur
+		cur := h.open[key]
+		switch {
+		case cur == nil:
+			cur = &handle{key: key, ready: make(chan struct{}), over: make(chan struct{}), gone: make(chan struct{}), readers: 1}
+			h.open[key] = cur
 			h.mu.Unlock()
-			return h.first(ctx, cur)
+			return h.first(ctx, name, cur)
+		case idle:
+			h.mu.Unlock()
+			return nil, errNotSmall
 		}
 		h.mu.Unlock()
 		select {
@@ -64,23 +89,22 @@ func (h *Handles) Open(ctx context.Context, name string) (File, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		if cur.err != nil {
+		switch {
+		case errors.Is(cur.err, fs.ErrNotExist): // it was there a moment ago
+			continue
+		case cur.err != nil:
 			return nil, cur.err
 		}
-		fi, err := h.FS.Stat(ctx, name)
-		if err != nil {
-			return nil, err
-		}
 		h.mu.Lock()
-		switch at, ok := cur.file.(io.ReaderAt); {
-		case h.open[name] != cur: // it ended meanwhile
+		switch {
+		case h.open[key] != cur: // it ended meanwhile
 			h.mu.Unlock()
 			continue
-		case ok && sameVersion(fi, cur.fi):
+		case !cur.ending && cur.at != nil && sameVersion(fi, cur.fi):
 			cur.readers++
 			h.mu.Unlock()
-			return &sharedFile{handles: h, handle: cur, ReadSeeker: io.NewSectionReader(at, 0, cur.fi.Size())}, nil
-		case !cur.ending:
+			return &sharedFile{handles: h, handle: cur, ReadSeeker: io.NewSectionReader(cur.at, 0, cur.fi.Size())}, nil
+		case !cur.ending && !sameVersion(fi, cur.fi):
 			cur.ending = true
 			close(cur.over)
 		}
@@ -89,31 +113,38 @@ func (h *Handles) Open(ctx context.Context, name string) (File, error) {
 		case <-cur.gone:
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(overWait):
-			return nil, errChanged
+		case <-late:
+			return nil, errStillRead
 		}
 	}
 }
 
 // first opens the file of a handle that is in the map already, so that others
 // wait for it.
-func (h *Handles) first(ctx context.Context, cur *handle) (File, error) {
-	f, err := h.FS.Open(context.WithoutCancel(ctx), cur.name)
-	if err == nil {
-		if cur.fi, err = f.Stat(); err != nil {
-			f.Close()
+func (h *Handles) first(ctx context.Context, name string, cur *handle) (_ File, err error) {
+	err = errors.New("opening it panicked")
+	defer func() {
+		if err == nil {
+			return
 		}
-	}
-	if err != nil {
 		h.mu.Lock()
-		delete(h.open, cur.name)
+		delete(h.open, cur.key)
 		h.mu.Unlock()
 		cur.err = err
 		close(cur.gone)
 		close(cur.ready)
+	}()
+	f, oerr := h.FS.Open(context.WithoutCancel(ctx), name)
+	if oerr != nil {
+		err = oerr
+		return nil, err
+	}
+	if cur.fi, err = f.Stat(); err != nil {
+		f.Close()
 		return nil, err
 	}
 	cur.file = f
+	cur.at, _ = f.(io.ReaderAt)
 	close(cur.ready)
 	return &sharedFile{handles: h, handle: cur, ReadSeeker: f}, nil
 }
@@ -140,7 +171,7 @@ func (f *sharedFile) Close() (err error) {
 		f.handle.readers--
 		last := f.handle.readers == 0
 		if last {
-			delete(h.open, f.handle.name)
+			delete(h.open, f.handle.key)
 		}
 		h.mu.Unlock()
 		if last {

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -149,10 +151,10 @@ func (s *testServer) begin(path string) net.Conn {
 // TestReplacedWhileServed: a client that reads a file while it is replaced, and
 // another one asks for the new one, is not told that it has it all.
 func TestReplacedWhileServed(t *testing.T) {
-	root := t.TempDir()
+	_, f, root, _ := distant(t)
 	const size = 32 << 20
 	put(t, filepath.Join(root, "file"), strings.Repeat("o", size))
-	s := serve(t, NewAhead(NewHandles(newDir(t, root))), true)
+	s := serve(t, NewAhead(NewHandles(f)), true)
 	c := s.begin("/file")
 	defer c.Close()
 	head := make([]byte, 64<<10)
@@ -170,15 +172,72 @@ func TestReplacedWhileServed(t *testing.T) {
 	}
 }
 
+// A link leads to a file that may be read by its own name, too.
+func TestHandlesOfLink(t *testing.T) {
+	_, f, root, _ := distant(t, "file")
+	f.nodes = true
+	if err := os.Symlink("file", filepath.Join(root, "link")); err != nil {
+		t.Fatal(err)
+	}
+	h := NewHandles(f)
+	a, b := opened(t, h, "file"), opened(t, h, "link")
+	f.sameCalls(t, "by two names", "read file")
+	if readAllOf(t, a) != "file" || readAllOf(t, b) != "file" {
+		t.Error("they are not the same")
+	}
+	a.Close()
+	b.Close()
+}
+
+// What is read ahead for nobody ends nobody's reading.
+func TestFetchingAheadLeavesReaders(t *testing.T) {
+	_, f, root, _ := distant(t, "f/1", "f/2", "f/3")
+	h := NewHandles(f)
+	a := NewAhead(h)
+	a.names(t, "f")
+	reader := opened(t, h, "f/3")
+	replace(t, filepath.Join(root, "f/3"), "a new one")
+	a.read(t, "f/1")
+	a.read(t, "f/2")
+	a.idle(t)
+	select {
+	case <-reader.replaced():
+		t.Error("it is told to end")
+	default:
+	}
+	reader.Close()
+	if got := a.read(t, "f/3"); got != "a new one" {
+		t.Errorf("%q", got)
+	}
+}
+
 // Many read while a file is replaced: each gets one version, or an error.
 func TestReadersAndReplacements(t *testing.T) {
-	root := t.TempDir()
+	_, f, root, _ := distant(t)
 	file := filepath.Join(root, "file")
 	version := func(i int) string { return strings.Repeat(fmt.Sprintf("%08d", i), 100_000+i) }
 	put(t, file, version(0))
-	s := serve(t, NewAhead(NewHandles(newDir(t, root))), true)
+	s := serve(t, NewAhead(NewHandles(f)), true)
+	read := func() (string, error) {
+		req, err := http.NewRequest("GET", s.URL+"/file", nil)
+		if err != nil {
+			return "", err
+		}
+		req.SetBasicAuth(testUser, testPassword)
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		if err == nil && resp.StatusCode != 200 {
+			err = errors.New(resp.Status)
+		}
+		return string(b), err
+	}
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
+	var whole atomic.Int64
 	for range 8 {
 		wg.Go(func() {
 			for {
@@ -187,11 +246,12 @@ func TestReadersAndReplacements(t *testing.T) {
 					return
 				default:
 				}
-				got := s.do("GET", "/file", nil)
-				if got.StatusCode != 200 || got.err != nil {
+				got, err := read()
+				if err != nil {
 					continue
 				}
-				if one := got.body[:8]; strings.ReplaceAll(got.body, one, "") != "" {
+				whole.Add(1)
+				if one := got[:8]; strings.ReplaceAll(got, one, "") != "" {
 					t.Error("parts of two versions")
 					return
 				}
@@ -201,9 +261,12 @@ func TestReadersAndReplacements(t *testing.T) {
 	for i := range 50 {
 		replace(t, file, version(i+1))
 	}
+	for whole.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
 	close(stop)
 	wg.Wait()
-	if got := s.do("GET", "/file", nil); got.body != version(50) {
-		t.Errorf("at last %d bytes", len(got.body))
+	if got, err := read(); err != nil || got != version(50) {
+		t.Errorf("at last %d bytes, %v", len(got), err)
 	}
 }

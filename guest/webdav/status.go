@@ -56,11 +56,11 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 		reason = ref.reason
 	case status == http.StatusInternalServerError:
 		reason = "input/output error behind the server"
-		if fromMacOS(r) {
-			// macOS makes ENOENT of every 5xx but this one (ENOSPC). What could not be
-			// read must not look deleted.
-			status = http.StatusInsufficientStorage
-		}
+	}
+	if status >= 500 && fromMacOS(r) {
+		// macOS makes ENOENT of every 5xx but this one (ENOSPC). What could not be
+		// read must not look deleted.
+		status = http.StatusInsufficientStorage
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)

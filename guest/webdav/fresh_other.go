@@ -1,0 +1,7 @@
+//go:build !linux
+
+package webdav
+
+import "os"
+
+func refresh(*os.File) {}
