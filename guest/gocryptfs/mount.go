@@ -59,6 +59,9 @@ func Start(ctx context.Context, dir, mountpoint string, pass proto.Secret, o Opt
 		return nil, proto.Errorf(proto.Prerequisite, "cannot %s: %w", what, err).
 			WithHint("install it: `apt-get install gocryptfs`")
 	}
+	if o.Reverse {
+		limit(d.Pid)
+	}
 	m := &Mount{Path: mountpoint, Socket: o.Socket, daemon: d}
 	if err := mounts.Wait(ctx, mountpoint, d.Ended); err != nil {
 		d.Kill()
