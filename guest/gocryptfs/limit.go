@@ -4,15 +4,12 @@ package gocryptfs
 
 import "golang.org/x/sys/unix"
 
-// The bounds of what a reverse mount may have, in bytes. A million files take 0.7
-// GiB, so the lower one is enough for three million.
-const (
-	memoryMin = 2 << 30
-	memoryMax = 8 << 30
-)
+// memoryMin is what a reverse mount may have at least, in bytes: a million files take
+// 0.7 GiB.
+const memoryMin = 4 << 30
 
-// limit bounds the memory of the gocryptfs process pid: half of this machine's, within
-// the bounds.
+// limit bounds the memory of the gocryptfs process pid: half of this machine's, or
+// memoryMin if that is more.
 //
 // A reverse mount knows folders by their inode numbers. Where folders are deleted and
 // made anew while it is read, one can get the number that another one above it had; go-fuse
@@ -24,6 +21,6 @@ func limit(pid int) {
 	if unix.Sysinfo(&info) != nil {
 		return
 	}
-	n := min(max(uint64(info.Totalram)*uint64(info.Unit)/2, memoryMin), memoryMax)
+	n := max(uint64(info.Totalram)*uint64(info.Unit)/2, memoryMin)
 	_ = unix.Prlimit(pid, unix.RLIMIT_DATA, &unix.Rlimit{Cur: n, Max: n}, nil)
 }
