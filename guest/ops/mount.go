@@ -210,9 +210,11 @@ func (r *run) mountView(ctx context.Context, cipher string) error {
 	if err != nil {
 		return err
 	}
-	if err := interruptible(ctx, m.Check); err != nil { // does it answer?
+	// It has begun when it answers, whatever that is: a remote may refuse what others do not.
+	_ = interruptible(ctx, func() error { _, err := os.Stat(mp); return err })
+	if ctx.Err() != nil {
 		m.Close(context.WithoutCancel(ctx))
-		return err
+		return ctx.Err()
 	}
 	r.setReadAhead(ctx, mp)
 	return writeJSON(mp+".json", identify(m.Pid()))

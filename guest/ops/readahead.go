@@ -11,8 +11,8 @@ import (
 )
 
 // readAhead is how far the kernel reads ahead in the files of a mount of the remote
-// and of the view on it, in KiB. `mage bench remote` reads a large file at 43
-// Mbit/s with the 128 that a FUSE mount has, over 40 ms; 1,024 are enough there, and not at 100 ms.
+// and of the view on it, in KiB. With the 128 that a FUSE mount has, 128 MiB over 40 ms
+// and 200 Mbit/s took 29 s, with this 6.2 (`mage bench remote`).
 const readAhead = 4096
 
 // setReadAhead sets it for a mount that answers. Where that is not allowed, reading
