@@ -14,9 +14,7 @@ import (
 
 	"fuseless/guest/proto"
 	"fuseless/magefiles/compare"
-	"fuseless/magefiles/guestbin"
 	"fuseless/magefiles/netlab"
-	"fuseless/magefiles/prereq"
 )
 
 // BackupOptions are what Backup can be told.
@@ -66,19 +64,8 @@ func Backup(ctx context.Context, o BackupOptions) error {
 		return err
 	}
 	defer p.remove()
-	if err := netlab.Supported(); err != nil && os.Geteuid() != 0 {
-		return proto.Errorf(proto.Prerequisite, "%w", err).WithHint("run it as root")
-	}
-	if o.Program == "" {
-		if err := prereq.Ensure(ctx, append(prereq.LocalGuest(), prereq.Bench()...), os.Stderr); err != nil {
-			return err
-		}
-		if o.Program, err = guestbin.Install(ctx, p.path("bin")); err != nil {
-			return err
-		}
-	}
-	if err := netlab.Supported(); err != nil {
-		return proto.Errorf(proto.Prerequisite, "%w", err)
+	if o.Program, err = p.overLink(ctx, o.Program); err != nil {
+		return err
 	}
 	if o.Files == 0 {
 		o.Files = 5000

@@ -8,7 +8,9 @@ import (
 
 	"fuseless/guest/proc"
 	"fuseless/guest/proto"
+	"fuseless/magefiles/guestbin"
 	"fuseless/magefiles/netlab"
+	"fuseless/magefiles/prereq"
 	"fuseless/magefiles/privilege"
 )
 
@@ -25,6 +27,27 @@ type far struct {
 	sshd   *metered
 	config string // file for ssh -F
 	counts *sftpCounts
+}
+
+// overLink sees to what a benchmark over a link needs, and compiles the task binary into
+// the place if program is "".
+func (p *place) overLink(ctx context.Context, program string) (string, error) {
+	if err := netlab.Supported(); err != nil && os.Geteuid() != 0 {
+		return "", proto.Errorf(proto.Prerequisite, "%w", err).WithHint("run it as root")
+	}
+	if program == "" {
+		err := prereq.Ensure(ctx, append(prereq.LocalGuest(), prereq.Bench()...), os.Stderr)
+		if err == nil {
+			program, err = guestbin.Install(ctx, p.path("bin"))
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	if err := netlab.Supported(); err != nil {
+		return "", proto.Errorf(proto.Prerequisite, "%w", err)
+	}
+	return program, nil
 }
 
 // connect gives the place a remote at the other end of link, and makes its

@@ -10,9 +10,7 @@ import (
 	"time"
 
 	"fuseless/guest/proto"
-	"fuseless/magefiles/guestbin"
 	"fuseless/magefiles/netlab"
-	"fuseless/magefiles/prereq"
 )
 
 // RemoteOptions are what Remote can be told.
@@ -46,9 +44,6 @@ type look struct {
 // kernel's caches dropped. It needs Linux, root, and 1 GB of disk below the
 // folder for temporary files. What it makes it removes again.
 func Remote(ctx context.Context, o RemoteOptions) (err error) {
-	if err := netlab.Supported(); err != nil && os.Geteuid() != 0 {
-		return proto.Errorf(proto.Prerequisite, "%w", err).WithHint("run it as root")
-	}
 	p, err := newPlace(o.Temp)
 	if err != nil {
 		return err
@@ -58,16 +53,8 @@ func Remote(ctx context.Context, o RemoteOptions) (err error) {
 			err = rerr
 		}
 	}()
-	if o.Program == "" {
-		if err := prereq.Ensure(ctx, append(prereq.LocalGuest(), prereq.Bench()...), os.Stderr); err != nil {
-			return err
-		}
-		if o.Program, err = guestbin.Install(ctx, p.path("bin")); err != nil {
-			return err
-		}
-	}
-	if err := netlab.Supported(); err != nil {
-		return proto.Errorf(proto.Prerequisite, "%w", err)
+	if o.Program, err = p.overLink(ctx, o.Program); err != nil {
+		return err
 	}
 	o.defaults()
 	l := &library{dir: p.path("source"), size: o.Size}
