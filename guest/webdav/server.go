@@ -5,8 +5,10 @@
 // read-only server alone: an Ahead, by which a listing may be 20 s old, and
 // absences, by which for 10 s after a listing was given out, so for 30 s at most, a
 // PROPFIND for a name such as ._x or .DS_Store, which macOS looks for everywhere, is
-// answered without a question to the FS. A file is open once at a time, by Handles. An entry by itself is never described from memory: macOS keeps what a listing
-// said of it for 60 s (webdavfs, ATTRIBUTES_TIMEOUT_MAX) and does not ask again.
+// answered without a question to the FS. An entry by itself is never described from
+// memory: macOS keeps what a listing said of it for 60 s (webdavfs,
+// ATTRIBUTES_TIMEOUT_MAX) and does not ask again. A file is open once at a time, by
+// Handles.
 //
 // LOCK, UNLOCK, PROPPATCH, MKCOL, DELETE and the carrying out of PUT, MOVE and
 // COPY are golang.org/x/net/webdav's, over an adapter; all else, and every check, is here: a method to a file.

@@ -2,7 +2,6 @@ package guestbin
 
 import (
 	"encoding/base64"
-	"os/exec"
 	"testing"
 )
 
@@ -11,9 +10,6 @@ import (
 // have some 20 KiB, and the lines of the binary 5.
 func TestFitsIntoDescription(t *testing.T) {
 	const limit = 4<<20 - 64<<10
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("no go to compile the guest binary with")
-	}
 	for _, arch := range Arches {
 		packed, err := Packed(t.Context(), arch)
 		if err != nil {
