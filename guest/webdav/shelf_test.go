@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
+// fetching counts what is on its way, or waits to be.
 func (s *shelf[T]) fetching() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	n = s.queued // also of those that were taken off the shelf before they began
 	for e := s.oldest.Front(); e != nil; e = e.Next() {
-		select {
-		case <-e.Value.(*thing[T]).done:
-		default:
+		if !e.Value.(*thing[T]).ended() {
 			n++
 		}
 	}
