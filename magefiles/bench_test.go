@@ -18,6 +18,7 @@ import (
 
 	"fuseless/guest/mounts"
 	"fuseless/magefiles/bench"
+	"fuseless/magefiles/guestbin"
 	"fuseless/magefiles/netlab"
 )
 
@@ -89,6 +90,7 @@ func TestBench(t *testing.T) {
 	t.Run("million", benchMillion)
 	t.Run("backup", benchBackup)
 	t.Run("remote", benchRemote)
+	t.Run("local", benchLocal)
 	t.Run("interrupted", benchInterrupted)
 }
 
@@ -234,6 +236,42 @@ func benchRemote(t *testing.T) {
 		}
 		if !slices.Equal(names, want) {
 			t.Errorf("%s: rows of %q and not of %q", scene, names, want)
+		}
+	}
+}
+
+// Each server has a cell of each scene, and the file with its configuration is shown;
+// that the answers are right, Local itself checks.
+func benchLocal(t *testing.T) {
+	needs(t, "rclone", "apt-get")
+	if os.Getuid() != 0 {
+		t.Skip("only root can measure apache")
+	}
+	guest, err := guestbin.Path(t.Context())
+	must(t, err)
+	dir := benchTemp(t)
+	must(t, os.Chmod(dir, 0o711)) // apache is not root
+	var out bytes.Buffer
+	must(t, bench.Local(t.Context(), bench.LocalOptions{Out: &out, Size: 20, Runs: 1, Guest: guest, Temp: dir}))
+	t.Log(out.String())
+	head := cells(out.String(), "what")
+	if len(head) != 1 || !slices.Equal(head[0], []string{"what", "fuseless", "obvious", "rclone", "nginx", "apache"}) {
+		t.Fatal("the columns: ", head)
+	}
+	rows := cells(out.String(), "10,000 files .*|the same, again|4 KiB .*|1 GiB read|memory at most")
+	if len(rows) != 7 {
+		t.Fatalf("%d rows", len(rows))
+	}
+	for _, r := range rows {
+		for i, cell := range r[1:] {
+			if number(t, strings.TrimSuffix(strings.Fields(cell)[0], "/s")) <= 0 {
+				t.Errorf("%s: %s has %s", r[0], head[0][i+1], cell)
+			}
+		}
+	}
+	for _, want := range []string{"fuseless-guest webdav -root", "-read-only", "rclone serve webdav", "load_module ", "dav_ext_methods", "LoadModule dav_module "} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not show %q", want)
 		}
 	}
 }

@@ -18,6 +18,7 @@ var benchmarks = []struct {
 }{
 	{"backup", func(ctx context.Context, out io.Writer) error { return Backup(ctx, BackupOptions{Out: out}) }},
 	{"remote", func(ctx context.Context, out io.Writer) error { return Remote(ctx, RemoteOptions{Out: out}) }},
+	{"local", func(ctx context.Context, out io.Writer) error { return Local(ctx, LocalOptions{Out: out}) }},
 	{"million", func(ctx context.Context, out io.Writer) error { return Million(ctx, MillionOptions{Out: out}) }},
 }
 

@@ -14,7 +14,7 @@ import (
 func TestUnknownBenchmark(t *testing.T) {
 	err := Run(t.Context(), "everything", &bytes.Buffer{})
 	if proto.CodeOf(err) != proto.Config || !strings.Contains(err.Error(), `no benchmark "everything"`) ||
-		!strings.Contains(err.Error(), "backup, million") {
+		!strings.Contains(err.Error(), "backup, local, million") {
 		t.Error(err)
 	}
 }

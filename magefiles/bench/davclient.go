@@ -33,11 +33,12 @@ type davClient struct {
 	addr           string
 	user, password string
 	few            bool // it asks for a tenth, where the whole takes minutes
+	dial           dialer
 	http           *http.Client
 }
 
 func newDavClient(dial dialer, addr, user, password string) *davClient {
-	return &davClient{addr: addr, user: user, password: password, http: &http.Client{Transport: &http.Transport{
+	return &davClient{addr: addr, user: user, password: password, dial: dial, http: &http.Client{Transport: &http.Transport{
 		DialContext:        func(ctx context.Context, _, addr string) (net.Conn, error) { return dial(ctx, addr) },
 		DisableCompression: true,
 	}}}
@@ -71,12 +72,22 @@ func (c *davClient) do(ctx context.Context, method, name, body string, want int)
 
 // list asks for a folder and what is in it, and returns the answer, whole.
 func (c *davClient) list(ctx context.Context, folder, ask string) ([]byte, error) {
+	var b bytes.Buffer
+	err := c.listInto(ctx, &b, folder, ask)
+	return b.Bytes(), err
+}
+
+// listInto is list into b, which is emptied before and, used again, need not grow
+// again.
+func (c *davClient) listInto(ctx context.Context, b *bytes.Buffer, folder, ask string) error {
+	b.Reset()
 	resp, err := c.do(ctx, "PROPFIND", folder+"/", ask, http.StatusMultiStatus)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer resp.Body.Close()
-	return io.ReadAll(resp.Body)
+	_, err = b.ReadFrom(resp.Body)
+	return err
 }
 
 // listed are the files of an answer to list, with their sizes, and the folders.

@@ -48,10 +48,6 @@ func (l *library) filmSize() int { return 128 << 20 / 1000 * l.size }
 // make makes the files.
 func (l *library) make(ctx context.Context) error {
 	l.film = noise(0, l.filmSize())
-	type files struct {
-		folder, name string
-		n, size      int
-	}
 	all := []files{
 		{typedFolder, "IMG_%04d.jpg", l.size, listedSize}, {untypedFolder, "document %d", l.size, listedSize},
 		{fewFolder + "/" + typedFolder, "IMG_%04d.jpg", l.few(), listedSize}, {fewFolder + "/" + untypedFolder, "document %d", l.few(), listedSize},
@@ -60,6 +56,20 @@ func (l *library) make(ctx context.Context) error {
 	for i := range nestedFolders {
 		all = append(all, files{fmt.Sprintf("%s/folder %02d", nestedFolder, i), "file %d.txt", l.nested(), listedSize})
 	}
+	if err := l.fill(ctx, all); err != nil {
+		return err
+	}
+	return l.write(filmName, l.film)
+}
+
+// files are files of a folder, whose names come from their numbers.
+type files struct {
+	folder, name string
+	n, size      int
+}
+
+// fill makes files: the one with the number i, from 0, has the noise i+1.
+func (l *library) fill(ctx context.Context, all []files) error {
 	for _, f := range all {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -73,7 +83,7 @@ func (l *library) make(ctx context.Context) error {
 			}
 		}
 	}
-	return l.write(filmName, l.film)
+	return nil
 }
 
 func (l *library) write(name string, b []byte) error {

@@ -75,9 +75,9 @@ func Remote(ctx context.Context, o RemoteOptions) (err error) {
 	if err := p.stock(ctx, f, o.Program, l); err != nil {
 		return err
 	}
-	t := newTable(o)
+	t := &table{o: o, runs: runs{first: o.Readers[0]}}
 	for range o.Runs {
-		t.nextRun()
+		t.next()
 		for _, name := range o.Readers {
 			for _, s := range sittings() {
 				if err := o.sit(ctx, p, f, l, name, s, t); err != nil {
@@ -126,7 +126,7 @@ func (o *RemoteOptions) sit(ctx context.Context, p *place, f *far, l *library, n
 	if err != nil {
 		return err
 	}
-	up, c, err := p.open(ctx, f, srv)
+	up, c, err := p.open(ctx, f.lab.DialGuest, srv)
 	if err != nil {
 		return err
 	}
@@ -232,7 +232,7 @@ type running struct {
 }
 
 // open starts a server and waits until it listens, and is known how to be asked.
-func (p *place) open(ctx context.Context, f *far, s server) (*running, *davClient, error) {
+func (p *place) open(ctx context.Context, dial dialer, s server) (*running, *davClient, error) {
 	for i := range s.steps {
 		s.steps[i].Dir = p.dir
 	}
@@ -247,10 +247,10 @@ func (p *place) open(ctx context.Context, f *far, s server) (*running, *davClien
 		defer close(r.ended)
 		r.usage, r.err = m.wait(lives)
 	}()
-	c := newDavClient(f.lab.DialGuest, s.addr, "", "")
+	c := newDavClient(dial, s.addr, "", "")
 	c.few = s.few
 	for late := time.After(serverWait); ; { // nothing tells when it listens
-		conn, err := f.lab.DialGuest(ctx, s.addr)
+		conn, err := dial(ctx, s.addr)
 		if err == nil {
 			conn.Close()
 			if s.credentials != nil {

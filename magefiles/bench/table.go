@@ -11,24 +11,22 @@ import (
 	"fuseless/magefiles/prereq"
 )
 
-// table is what Remote has measured.
-type table struct {
-	o    RemoteOptions
-	runs []map[[2]string]look // by reader and scene
+// runs are the runs of a benchmark, by reader and scene.
+type runs struct {
+	first string // the reader with which the others are compared
+	all   []map[[2]string]look
 }
 
-func newTable(o RemoteOptions) *table { return &table{o: o} }
+func (r *runs) next() { r.all = append(r.all, map[[2]string]look{}) }
 
-func (t *table) nextRun() { t.runs = append(t.runs, map[[2]string]look{}) }
-
-func (t *table) add(reader, scene string, v look) {
-	t.runs[len(t.runs)-1][[2]string{reader, scene}] = v
+func (r *runs) add(reader, scene string, v look) {
+	r.all[len(r.all)-1][[2]string{reader, scene}] = v
 }
 
 // worst is the slowest of all runs, and how many times as long as the first reader it took
 // at least, within a run.
-func (t *table) worst(reader, scene string) (v look, ratio float64, ok bool) {
-	for _, run := range t.runs {
+func (r *runs) worst(reader, scene string) (v look, ratio float64, ok bool) {
+	for _, run := range r.all {
 		theirs, there := run[[2]string{reader, scene}]
 		if !there {
 			continue
@@ -37,13 +35,19 @@ func (t *table) worst(reader, scene string) (v look, ratio float64, ok bool) {
 		if theirs.d > v.d {
 			v = theirs
 		}
-		if first, there := run[[2]string{t.o.Readers[0], scene}]; there {
-			if r := theirs.d.Seconds() / first.d.Seconds(); ratio == 0 || r < ratio {
-				ratio = r
+		if first, there := run[[2]string{r.first, scene}]; there {
+			if x := theirs.d.Seconds() / first.d.Seconds(); ratio == 0 || x < ratio {
+				ratio = x
 			}
 		}
 	}
 	return v, ratio, ok
+}
+
+// table is what Remote has measured.
+type table struct {
+	o RemoteOptions
+	runs
 }
 
 // report prints the result.

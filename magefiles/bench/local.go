@@ -1,0 +1,154 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+
+	"fuseless/magefiles/guestbin"
+	"fuseless/magefiles/prereq"
+)
+
+// LocalOptions are what Local can be told.
+type LocalOptions struct {
+	Out     io.Writer
+	Readers []string // nil: all; the first is what the others are compared with
+	Size    int      // of the folder that is listed; 0: 10,000, and the other scenes in proportion
+	Runs    int      // 0: 3; the worst counts
+	Guest   string   // the guest binary; "": what a target would use, and what the others need is installed
+	Temp    string   // folder to work in; "": the one for temporary files
+}
+
+// Local measures how a folder of this machine is listed and read over WebDAV, without
+// a link: by fuseless as `serve` starts it, the obvious server
+// (golang.org/x/net/webdav), `rclone serve webdav`, nginx with dav_ext and apache with
+// mod_dav. It prints a table in Markdown. An answer that is not what lies in the
+// folder is an error. What lies there is in the kernel's cache: it is
+// the servers that are measured. It needs Linux, and 1.2 GB of disk below the folder for
+// temporary files, and as much memory. nginx and apache are unpacked there from
+// Debian's packages, not installed; without apt, and apache unless root runs
+// it, they are left out, which is said. What it makes it removes again.
+func Local(ctx context.Context, o LocalOptions) (err error) {
+	p, err := newPlace(o.Temp)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if rerr := p.remove(); err == nil {
+			err = rerr
+		}
+	}()
+	// For apache, which drops its rights. What is secret lies in p.mem.
+	if err := os.Chmod(p.dir, 0o711); err != nil {
+		return err
+	}
+	if o.Guest == "" {
+		needs := slices.DeleteFunc(prereq.Bench(), func(n prereq.Need) bool { return n.Name() != rclone })
+		if err := prereq.Ensure(ctx, needs, os.Stderr); err != nil {
+			return err
+		}
+		if o.Guest, err = guestbin.Path(ctx); err != nil {
+			return err
+		}
+	}
+	o.defaults()
+	l := &folder{library: library{dir: p.path("shared"), size: o.Size}}
+	if err := l.make(ctx); err != nil {
+		return err
+	}
+	if _, err := p.under(obviousName); err != nil {
+		return err
+	}
+	u, absent := p.peers(ctx, &o)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	t := &localTable{o: o, runs: runs{first: o.Readers[0]}, absent: absent}
+	for range o.Runs {
+		t.next()
+		for _, name := range o.Readers {
+			s, err := newLocalServer(ctx, name, p, l.dir, o.Guest, u)
+			if err == nil {
+				err = p.sitLocal(ctx, s, l, t)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			t.commands(p, s, u)
+		}
+	}
+	t.report(ctx, u)
+	return nil
+}
+
+func (o *LocalOptions) defaults() {
+	if o.Readers == nil {
+		o.Readers = localReaders
+	}
+	if o.Size == 0 {
+		o.Size = 10_000
+	}
+	if o.Runs == 0 {
+		o.Runs = 3
+	}
+}
+
+// peers unpacks nginx and apache. Those that cannot be had are no more among the readers,
+// and absent says why.
+func (p *place) peers(ctx context.Context, o *LocalOptions) (u *unpacked, absent []string) {
+	o.Readers = slices.Clone(o.Readers)
+	leave := func(name, why string) {
+		o.Readers = slices.DeleteFunc(o.Readers, func(r string) bool { return r == name })
+		absent = append(absent, name+" is left out: "+why)
+		fmt.Fprintln(os.Stderr, absent[len(absent)-1])
+	}
+	if slices.Contains(o.Readers, apache) && os.Geteuid() != 0 {
+		leave(apache, "its processes give up their rights, so only root can measure it")
+	}
+	packages := map[string][]string{nginx: {"nginx", "libnginx-mod-http-dav-ext"}, apache: {"apache2-bin"}}
+	var wanted []string
+	for _, name := range o.Readers {
+		wanted = append(wanted, packages[name]...)
+	}
+	if len(wanted) == 0 {
+		return &unpacked{}, absent
+	}
+	u, err := p.unpack(ctx, wanted...)
+	if err != nil {
+		for name := range packages {
+			if slices.Contains(o.Readers, name) {
+				leave(name, err.Error())
+			}
+		}
+	}
+	return u, absent
+}
+
+// sitLocal measures all scenes of a server.
+func (p *place) sitLocal(ctx context.Context, s server, l *folder, t *localTable) error {
+	var dial net.Dialer
+	up, c, err := p.open(ctx, func(ctx context.Context, addr string) (net.Conn, error) { return dial.DialContext(ctx, "tcp", addr) }, s)
+	if err != nil {
+		return err
+	}
+	for _, sc := range localScenes() {
+		d, serr := sc.take(ctx, c, l)
+		if serr != nil {
+			err = fmt.Errorf("%s: %w", sc.name, serr)
+			break
+		}
+		fmt.Fprintf(os.Stderr, "%s: %s: %s\n", s.name, sc.name, sc.show(l, d))
+		t.add(s.name, sc.name, look{d: d})
+	}
+	c.close()
+	memory, cerr := up.close()
+	if err != nil || cerr != nil {
+		return errors.Join(err, cerr)
+	}
+	t.remember(s.name, memory)
+	return nil
+}
