@@ -258,6 +258,9 @@ func (g *getWriter) readFrom(src io.Reader) (int64, error) {
 			lr.R = k.kernel()
 		}
 	}
+	if ok && lr.N > 0 && lr.N <= wholeMax {
+		return g.readWhole(lr)
+	}
 	var first [512]byte
 	n, err := io.ReadAtLeast(lr, first[:], 1)
 	switch {
@@ -265,6 +268,14 @@ func (g *getWriter) readFrom(src io.Reader) (int64, error) {
 		return 0, err
 	case n == 0 && ok && lr.N > 0:
 		return 0, errShort
+	}
+	if f, isFile := lr.R.(*os.File); isFile {
+		// From the first byte, as sendfile sends whole pages faster than parts of two.
+		if _, err := f.Seek(int64(-n), io.SeekCurrent); err != nil {
+			return 0, err
+		}
+		lr.N += int64(n)
+		n = 0
 	}
 	if err := g.send(); err != nil {
 		return 0, err

@@ -220,6 +220,42 @@ func TestGetAbortsByItself(t *testing.T) {
 	}
 }
 
+// What is small is read before the first byte is sent: a part of it is not seen at all.
+func TestSmallGetIsWholeOrAnError(t *testing.T) {
+	root := t.TempDir()
+	write(t, strings.Repeat("x", 4<<10), root, "f")
+	f := &fakeFS{Dir: newDir(t, root)}
+	s := serve(t, f, true)
+	for _, fault := range []error{syscall.EIO, io.EOF} {
+		f.set(faults{onOpen: func(_ string, g File) (File, error) { return &faultyFile{g, 4<<10 - 1, fault}, nil }})
+		s.do("GET", "/f", nil).want(t, 500)
+		s.do("GET", "/f", nil, "Range: bytes=1-").want(t, 206)
+	}
+}
+
+// Bodies that are read whole and those that sendfile sends, from the beginning and from
+// within, are the file's.
+func TestGetOfEverySize(t *testing.T) {
+	root := t.TempDir()
+	s := serve(t, NewHandles(newDir(t, root)), true)
+	for _, size := range []int{0, 1, 511, 512, 513, wholeMax - 1, wholeMax, wholeMax + 1, 2*writePiece + 3} {
+		data := make([]byte, size)
+		for i := range data {
+			data[i] = byte(i % 251)
+		}
+		write(t, string(data), root, "f")
+		if got := s.do("GET", "/f", nil).want(t, 200).body; got != string(data) {
+			t.Errorf("%d bytes of %d, or others", len(got), size)
+		}
+		if size < 600 {
+			continue
+		}
+		if got := s.do("GET", "/f", nil, "Range: bytes=599-").want(t, 206).body; got != string(data[599:]) {
+			t.Errorf("of %d bytes from 599 on: %d, or others", size, len(got))
+		}
+	}
+}
+
 func TestGetLeavesSendfilePossible(t *testing.T) {
 	root := t.TempDir()
 	data := strings.Repeat("x", 1<<20)

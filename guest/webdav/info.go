@@ -2,10 +2,10 @@ package webdav
 
 import (
 	"context"
-	"fmt"
 	"io/fs"
 	"mime"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -31,7 +31,12 @@ func inline(ctype string) bool {
 // etag is strong, and changes with the modification time and the size. The
 // inode number would be better evidence, but sshfs makes it up anew.
 func etag(fi fs.FileInfo) string {
-	return fmt.Sprintf(`"%x-%x"`, fi.ModTime().UnixNano(), fi.Size())
+	var buf [40]byte
+	b := append(buf[:0], '"')
+	b = strconv.AppendInt(b, fi.ModTime().UnixNano(), 16)
+	b = append(b, '-')
+	b = strconv.AppendInt(b, fi.Size(), 16)
+	return string(append(b, '"'))
 }
 
 // writable is t, within the years that HTTP and RFC 3339 dates can express.
