@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"time"
 
 	"fuseless/magefiles/guestbin"
 	"fuseless/magefiles/prereq"
@@ -69,16 +70,8 @@ func Local(ctx context.Context, o LocalOptions) (err error) {
 	}
 	t := &localTable{o: o, runs: runs{first: o.Readers[0]}, absent: absent}
 	for range o.Runs {
-		t.next()
-		for _, name := range o.Readers {
-			s, err := newLocalServer(ctx, name, p, l.dir, o.Guest, u)
-			if err == nil {
-				err = p.sitLocal(ctx, s, l, t)
-			}
-			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			t.commands(p, s, u)
+		if err := p.runLocal(ctx, l, u, t); err != nil {
+			return err
 		}
 	}
 	t.report(ctx, u)
@@ -128,27 +121,57 @@ func (p *place) peers(ctx context.Context, o *LocalOptions) (u *unpacked, absent
 	return u, absent
 }
 
-// sitLocal measures all scenes of a server.
-func (p *place) sitLocal(ctx context.Context, s server, l *folder, t *localTable) error {
-	var dial net.Dialer
-	up, c, err := p.open(ctx, func(ctx context.Context, addr string) (net.Conn, error) { return dial.DialContext(ctx, "tcp", addr) }, s)
-	if err != nil {
-		return err
+// runLocal measures all scenes once. All servers are up, and take turns: what else the
+// machine does then meets one as the other, and a server that nobody asks takes
+// nothing.
+func (p *place) runLocal(ctx context.Context, l *folder, u *unpacked, t *localTable) (err error) {
+	t.next()
+	type sitting struct {
+		name string
+		up   *running
+		c    *davClient
+	}
+	var all []sitting
+	defer func() {
+		for _, s := range all {
+			s.c.close()
+			memory, cerr := s.up.close()
+			if err = errors.Join(err, cerr); err == nil {
+				t.remember(s.name, memory)
+			}
+		}
+	}()
+	var dialer net.Dialer
+	dial := func(ctx context.Context, addr string) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", addr) }
+	for _, name := range t.o.Readers {
+		s, err := newLocalServer(ctx, name, p, l.dir, t.o.Guest, u)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		up, c, err := p.open(ctx, dial, s)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		all = append(all, sitting{name, up, c})
+		t.commands(p, s)
 	}
 	for _, sc := range localScenes() {
-		d, serr := sc.take(ctx, c, l)
-		if serr != nil {
-			err = fmt.Errorf("%s: %w", sc.name, serr)
-			break
+		best := make([]time.Duration, len(all))
+		for n := range sc.times {
+			for i, s := range all {
+				d, err := sc.take(ctx, s.c, l)
+				if err != nil {
+					return fmt.Errorf("%s: %s: %w", s.name, sc.name, err)
+				}
+				if n <= 1 || d < best[i] { // the first of several is for nothing
+					best[i] = d
+				}
+			}
 		}
-		fmt.Fprintf(os.Stderr, "%s: %s: %s\n", s.name, sc.name, sc.show(l, d))
-		t.add(s.name, sc.name, look{d: d})
+		for i, s := range all {
+			fmt.Fprintf(os.Stderr, "%s: %s: %s\n", s.name, sc.name, sc.show(l, best[i]))
+			t.add(s.name, sc.name, look{d: best[i]})
+		}
 	}
-	c.close()
-	memory, cerr := up.close()
-	if err != nil || cerr != nil {
-		return errors.Join(err, cerr)
-	}
-	t.remember(s.name, memory)
 	return nil
 }

@@ -31,7 +31,7 @@ func (t *localTable) remember(reader string, memory int64) {
 }
 
 // commands keeps the command of a server, with its configuration.
-func (t *localTable) commands(p *place, s server, u *unpacked) {
+func (t *localTable) commands(p *place, s server) {
 	shorten := strings.NewReplacer(t.o.Guest, "fuseless-guest", p.dir, "/DIR", p.mem, "/MEM")
 	text := "# " + s.name + "\n"
 	for _, st := range s.steps {
@@ -50,8 +50,7 @@ func (t *localTable) commands(p *place, s server, u *unpacked) {
 
 // localNote is what the numbers do not tell.
 const localNote = `- Each cell is the slowest of the runs and, in brackets, how many times as long as fuseless it took at least, within a run:
-  above 1, fuseless was faster, also where a rate is given. Of a listing the median of %d in a run counts, of the large file that of %d; the
-  first row is once.
+  above 1, fuseless was faster, also where a rate is given. In a run the servers take turns, and the best of %d counts; the first row is once.
 - All lies in the kernel's cache, and client and servers share the processors. The client that reads small files only compares them.
 - fuseless asks for user and password with every request, as it always does; the others ask nobody.
 - "Again": what fuseless gives is up to 20 s old, as on a view of a backup (rclone: up to 5 min). nginx, apache and obvious read the folder.
@@ -84,7 +83,7 @@ func (t *localTable) report(ctx context.Context, u *unpacked) {
 	for _, a := range t.absent {
 		fmt.Fprintf(t.o.Out, "%s.\n\n", a)
 	}
-	fmt.Fprintf(t.o.Out, localNote, listTimes, filmTimes)
+	fmt.Fprintf(t.o.Out, localNote, bestOf)
 	fmt.Fprint(t.o.Out, "\nThe commands, and what they read (/DIR and /MEM are the benchmark's folders, on disk and in memory):\n\n```\n")
 	for _, name := range t.o.Readers {
 		fmt.Fprint(t.o.Out, t.said[name])
