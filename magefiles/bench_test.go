@@ -44,7 +44,7 @@ func benchTemp(t *testing.T) (dir string) {
 			t.Error("left: ", left)
 		}
 		// The end of a process that was killed may take a moment.
-		for end := time.Now().Add(3 * time.Second); len(processes(dir)) > 0; time.Sleep(20 * time.Millisecond) {
+		for end := time.Now().Add(10 * time.Second); len(processes(dir)) > 0; time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Error("left running: ", processes(dir))
 				break

@@ -167,7 +167,7 @@ func testChain(l *lab) {
 	if s.Remote != nil || s.View != nil || s.Server != nil || s.HostMount != "" || s.Bridge != 0 {
 		t.Errorf("after close: %s", mustJSON(t, s))
 	}
-	if left := l.left(); len(left) > 0 {
+	if left := lasting(l.left); len(left) > 0 {
 		t.Errorf("close leaves %q", left)
 	}
 	l.ok("backup")

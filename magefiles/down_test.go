@@ -94,7 +94,7 @@ func TestDownWhateverHangs(t *testing.T) {
 					l.timely(target)
 				}
 				mend()
-				if left := l.left(); len(left) > 0 {
+				if left := lasting(l.left); len(left) > 0 {
 					t.Errorf("%v leaves %v", how, left)
 				}
 			}

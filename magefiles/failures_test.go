@@ -190,11 +190,7 @@ func (f failure) happens(l *lab) {
 		}
 		return list
 	}
-	left := news()
-	for end := time.Now().Add(3 * time.Second); len(left) > 0 && time.Now().Before(end); left = news() {
-		time.Sleep(10 * time.Millisecond) // see close
-	}
-	for _, s := range left {
+	for _, s := range lasting(news) {
 		t.Error("left: ", s)
 	}
 	switch {
@@ -216,7 +212,7 @@ func (f failure) happens(l *lab) {
 		mend()
 	}
 	l.env = env
-	for _, s := range l.left() {
+	for _, s := range lasting(l.left) {
 		t.Error("left when it is mended: ", s)
 	}
 }

@@ -40,7 +40,7 @@ func TestInterrupted(t *testing.T) {
 	if code := exitCode(t, c.Wait()); code != proto.Interrupted {
 		t.Errorf("interrupted: %d: %s", code, stderr)
 	}
-	if left := l.left(); len(left) > 0 {
+	if left := lasting(l.left); len(left) > 0 {
 		t.Errorf("an interrupted backup leaves %q", left)
 	}
 	l.unchanged("interrupted", before)

@@ -85,7 +85,7 @@ func TestKilledBackups(t *testing.T) {
 				l.ok("backup", "-allowDelete")
 				l.vaultIsSource()
 				l.stillSomewhere(was)
-				if left := l.left(); len(left) > 0 {
+				if left := lasting(l.left); len(left) > 0 {
 					t.Errorf("after a clean run there is left: %q", left)
 				}
 				l.ok("backup")

@@ -32,13 +32,7 @@ func (l *lab) close() {
 			t.Errorf("down: %s", r)
 		}
 	}
-	left := l.left()
-	// A process that was told to end may need a moment; nothing signals the end
-	// of one that is not ours.
-	for end := time.Now().Add(3 * time.Second); len(left) > 0 && time.Now().Before(end); left = l.left() {
-		time.Sleep(20 * time.Millisecond)
-	}
-	for _, s := range left {
+	for _, s := range lasting(l.left) {
 		t.Error("left: ", s)
 	}
 	l.stop()
@@ -86,6 +80,17 @@ func unmount(t *testing.T, dir string) {
 	if err != nil {
 		t.Errorf("unmount %s: %v", dir, err)
 	}
+}
+
+// lasting is what left still finds after a while. A process that was told to end
+// may need a moment, and more where many tests run; nothing signals the end of one
+// that is not ours.
+func lasting(left func() []string) []string {
+	found := left()
+	for end := time.Now().Add(10 * time.Second); len(found) > 0 && time.Now().Before(end); found = left() {
+		time.Sleep(20 * time.Millisecond)
+	}
+	return found
 }
 
 // left is whatever is there and should not.

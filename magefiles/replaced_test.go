@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -133,4 +134,47 @@ func TestReplacedWhileRead(t *testing.T) {
 		}
 	}
 	l.ok("close")
+}
+
+// TestBackupIsListed: what a backup adds is seen in a view within the stated
+// time, also in a folder of which the server thought that nobody changes it.
+func TestBackupIsListed(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.write("letters/first", "1")
+	l.ok("init")
+	l.ok("backup")
+	l.ok("remoteMount", "serve")
+	quiet := time.Now().Add(-time.Hour)
+	must(t, os.Chtimes(l.runDir(), quiet, quiet)) // the last run was long ago
+	s := l.session()
+	listed := func() string {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), "PROPFIND", "http://"+s.Address+"/letters/", nil)
+		must(t, err)
+		req.Header.Set("Depth", "1")
+		req.SetBasicAuth(s.User, s.Password)
+		resp, err := http.DefaultClient.Do(req)
+		must(t, err)
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		must(t, err)
+		var names []string
+		for _, name := range []string{"first", "second"} {
+			if strings.Contains(string(b), "/letters/"+name+"<") {
+				names = append(names, name)
+			}
+		}
+		return strings.Join(names, " ")
+	}
+	if got := listed(); got != "first" {
+		t.Fatal(got)
+	}
+	l.write("letters/second", "2")
+	l.ok("backup")
+	for done := time.Now(); listed() != "first second"; time.Sleep(100 * time.Millisecond) {
+		if time.Since(done) > seenWithin {
+			t.Fatalf("after %v the view has %q", seenWithin, listed())
+		}
+	}
 }

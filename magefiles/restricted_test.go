@@ -120,7 +120,13 @@ func sshdFolder(t *testing.T) {
 // eventually waits for something that nothing announces.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+	within(t, 20*time.Second, what, is)
+}
+
+// within is eventually for what may take longer.
+func within(t *testing.T, d time.Duration, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(d); !is(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("in vain waited until ", what)
 		}

@@ -351,7 +351,7 @@ func TestLinkGone(t *testing.T) {
 	b.says("trying again in 2 s (Ctrl-C ends the run")
 	must(t, b.cmd.Process.Signal(syscall.SIGINT))
 	b.ends(proto.Interrupted)
-	if left := l.left(); len(left) > 0 {
+	if left := lasting(l.left); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
 	// Now it is unreachable from the beginning, which is an error at once.

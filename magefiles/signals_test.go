@@ -290,11 +290,7 @@ func (s stopped) stop(l *lab, r shot) {
 	l.plan(shot{})
 	l.ok(s.args...)
 	s.check(l)
-	left := l.left()
-	for end := time.Now().Add(3 * time.Second); len(left) > 0 && time.Now().Before(end); left = l.left() {
-		time.Sleep(20 * time.Millisecond) // see close
-	}
-	for _, p := range left {
+	for _, p := range lasting(l.left) {
 		l.t.Error("left: ", p)
 	}
 }

@@ -162,7 +162,7 @@ func TestNohup(t *testing.T) {
 				t.Errorf("after SIGHUP it ends with %d, not %d: %s", code, want, stderr.String())
 			}
 			l.before = nil
-			if left := l.left(); len(left) > 0 {
+			if left := lasting(l.left); len(left) > 0 {
 				t.Errorf("left: %q", left)
 			}
 		})

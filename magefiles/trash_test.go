@@ -220,7 +220,7 @@ func (l *lab) interruptedFrom(name string, want map[string]string) {
 		if how == syscall.SIGINT {
 			l.says(r, proto.Interrupted)
 			l.nothingMounted()
-			if left := l.left(); len(left) > 0 {
+			if left := lasting(l.left); len(left) > 0 {
 				t.Errorf("at %s, interrupted: %q", at, left)
 			}
 		}

@@ -405,7 +405,7 @@ func TestVerifyBroken(t *testing.T) {
 			t.Errorf("%s: %d: %s%s", c.name, code, &said, &out)
 		}
 		l.server.Refuse(false)
-		if left := l.left(); len(left) > 0 {
+		if left := lasting(l.left); len(left) > 0 {
 			t.Errorf("%s leaves %q", c.name, left)
 		}
 	}

@@ -160,10 +160,12 @@ func unmountLazily(ctx context.Context, path string) bool {
 }
 
 // umountArgv is umount for root, and fusermount for everybody else, who may
-// unmount only their own FUSE mounts.
+// unmount only their own FUSE mounts. No /sbin/umount.<type> is run
+// (--internal-only, umount(8)): davfs2's waits for its daemon however long that
+// takes, and would live on when umount itself is told to end.
 func umountArgv(path string, lazy bool) []string {
 	if os.Getuid() == 0 {
-		argv := []string{"umount", "--no-canonicalize"}
+		argv := []string{"umount", "--internal-only", "--no-canonicalize"}
 		if lazy {
 			argv = append(argv, "--lazy")
 		}

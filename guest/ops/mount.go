@@ -284,7 +284,7 @@ func (r *run) teardown(ctx context.Context) error {
 		if err := r.takeDown(ctx, time.Second); err != nil {
 			return err
 		}
-		old, _ := filepath.Glob(r.file(runPrefix + "*"))
+		old, _ := filepath.Glob(r.file(rundir.RunPrefix + "*"))
 		for _, d := range old {
 			if err := r.removeRun(ctx, d); err != nil {
 				return err

@@ -181,16 +181,13 @@ func (r *run) explain(stderr string, exit int) *proto.Error {
 
 func (r *run) log(name string) string { return filepath.Join(r.state, name+".log") }
 
-// runPrefix begins the names of the folders of a single run.
-const runPrefix = "run-"
-
 // newRun makes a folder for the mounts and sockets of this run alone.
-func (r *run) newRun() (string, error) { return os.MkdirTemp(r.dir, runPrefix) }
+func (r *run) newRun() (string, error) { return os.MkdirTemp(r.dir, rundir.RunPrefix) }
 
 // repair takes down what a killed run left. The host holds the vault's lock, and
 // alone has waited for the guest of the last one, so whatever is there is nobody's.
 func (r *run) repair(ctx context.Context) error {
-	old, err := filepath.Glob(filepath.Join(r.dir, runPrefix+"*"))
+	old, err := filepath.Glob(filepath.Join(r.dir, rundir.RunPrefix+"*"))
 	if err != nil || len(old) == 0 {
 		return err
 	}

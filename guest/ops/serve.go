@@ -67,7 +67,7 @@ func (r *run) startServer(ctx context.Context) error {
 	d, err := proc.StartDaemon(proc.Cmd{
 		Argv: []string{
 			self, "webdav", "-root", r.viewPath(), "-listen", net.JoinHostPort("127.0.0.1", strconv.Itoa(r.Port)),
-			"-credentials", "/dev/fd/3", "-read-only",
+			"-credentials", "/dev/fd/3", "-read-only", "-runs", r.dir,
 		},
 		Secrets: [][]byte{[]byte(s.User + ":" + s.Password + "\n")},
 		Stdout:  in,

@@ -7,6 +7,7 @@ import (
 
 	"fuseless/guest/mounts"
 	"fuseless/guest/proto"
+	"fuseless/guest/rundir"
 )
 
 // status reports what the kernel's mount table and the process table say. It
@@ -28,7 +29,7 @@ func (r *run) status() error {
 	if srv, ok := r.server(); ok {
 		s.Server = &proto.ServerStatus{Address: srv.Address, Pid: srv.Pid}
 	}
-	runs, _ := filepath.Glob(r.file(runPrefix + "*"))
+	runs, _ := filepath.Glob(r.file(rundir.RunPrefix + "*"))
 	for _, d := range runs {
 		below, err := mounts.Below(d)
 		if err != nil {

@@ -19,6 +19,9 @@ const (
 	// aheadAge is for how long a listing may be given out after its reading began. It
 	// is what sshfs itself remembers attributes for.
 	aheadAge = 20 * time.Second
+	// quietAge is the same for a view of which it is known when we changed it, if we did
+	// not: only somebody else may have.
+	quietAge = 5 * time.Minute
 	// contentsAge is for how long contents that nobody has read yet may be given out. A
 	// request for them asks first how the file is now, and if it has another size or time
 	// they are not.
@@ -45,7 +48,8 @@ const (
 // the files of a folder are read in the order of their names, the small ones
 // that follow. It also keeps listings.
 //
-// So a listing may be 20 s old. Contents are given out once, wholly as they were, and
+// So a listing may be 20 s old, or 5 min if it is known that none of our runs has changed
+// the view since. Contents are given out once, wholly as they were, and
 // not if the file has another size or time by then. An error is never given to who asks
 // later, but who waited for what failed gets it.
 type Ahead struct {
@@ -59,13 +63,26 @@ type Ahead struct {
 	readings []*reading // the one that was used last at the end
 }
 
-// NewAhead is an Ahead in front of fsys.
-func NewAhead(fsys FS) *Ahead { return newAhead(fsys, time.Now) }
+// NewAhead is an Ahead in front of fsys. quietSince says whether none of our runs may have
+// changed what is in it since a time; nil: that is not known.
+func NewAhead(fsys FS, quietSince func(time.Time) bool) *Ahead {
+	return newAhead(fsys, time.Now, quietSince)
+}
 
-func newAhead(fsys FS, now func() time.Time) *Ahead {
-	return &Ahead{FS: fsys, now: now,
+func newAhead(fsys FS, now func() time.Time, quietSince func(time.Time) bool) *Ahead {
+	a := &Ahead{FS: fsys, now: now,
 		listings: newShelf[[]fs.FileInfo](aheadAge, listingsMax, aheadWidth, now),
 		files:    newShelf[*fetched](contentsAge, filesMax, aheadWidth, now)}
+	if quietSince != nil {
+		a.listings.asOf = func(at time.Time) time.Duration {
+			// A listing may be of what sshfs remembered.
+			if quietSince(at.Add(-aheadAge)) {
+				return quietAge
+			}
+			return aheadAge
+		}
+	}
+	return a
 }
 
 // Quota is that of the FS, if it knows.

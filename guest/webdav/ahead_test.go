@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"fuseless/guest/rundir"
 )
 
 // distantFS is an FS in which each call waits until the test lets it go on, and
@@ -91,14 +93,8 @@ func (f *distantFS) calls() (all []string) {
 // idle waits until nothing is being fetched.
 func (a *Ahead) idle(t *testing.T) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
-		if a.listings.fetching()+a.files.fetching() == 0 {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatal("something is being fetched all the time")
-		}
-	}
+	a.listings.settle(t)
+	a.files.settle(t)
 }
 
 // distant is an Ahead in front of files, each with its name as its contents.
@@ -110,7 +106,7 @@ func distant(t *testing.T, files ...string) (a *Ahead, f *distantFS, root string
 	}
 	f = &distantFS{Dir: newDir(t, root), asked: map[string]int{}}
 	c = &clock{t: time.Now()}
-	return newAhead(f, c.now), f, root, c
+	return newAhead(f, c.now, nil), f, root, c
 }
 
 func put(t *testing.T, file, data string) {
@@ -183,6 +179,68 @@ func TestFoldersAreListedAhead(t *testing.T) {
 	c.pass(time.Millisecond)
 	if got := a.names(t, "b"); !slices.Equal(got, []string{"3", "new"}) {
 		t.Errorf("after the time: %q", got)
+	}
+}
+
+// As long as none of our runs has changed the view, a listing is good for longer; not so
+// one that may be of what sshfs remembered from before a run's end, nor an error.
+func TestListingsAreKeptWhileNothingRuns(t *testing.T) {
+	a, f, root, c := distant(t, "a/1")
+	dir := t.TempDir()
+	a = newAhead(f, c.now, func(at time.Time) bool { return rundir.QuietSince(dir, at) })
+	changed := func(at time.Time) {
+		t.Helper()
+		if err := os.Chtimes(dir, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begun := c.now()
+	changed(begun.Add(-aheadAge - time.Second))
+	a.names(t, "a")
+	put(t, filepath.Join(root, "a/2"), "")
+	old, both := []string{"1"}, []string{"1", "2"}
+	is := func(what string, want []string) {
+		t.Helper()
+		if got := a.names(t, "a"); !slices.Equal(got, want) {
+			t.Errorf("%s: %q", what, got)
+		}
+	}
+	c.pass(quietAge)
+	is("within the time", old)
+	c.pass(time.Millisecond)
+	is("after the time", both)
+
+	put(t, filepath.Join(root, "a/3"), "")
+	c.pass(aheadAge + time.Second)
+	is("nothing runs", both)
+	if err := os.Mkdir(filepath.Join(dir, rundir.RunPrefix+"1"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	changed(begun)
+	is("while something runs", []string{"1", "2", "3"})
+	put(t, filepath.Join(root, "a/4"), "")
+	c.pass(aheadAge)
+	is("while something runs, within the time", []string{"1", "2", "3"})
+	if err := os.Remove(filepath.Join(dir, rundir.RunPrefix+"1")); err != nil {
+		t.Fatal(err)
+	}
+	changed(c.now())
+	c.pass(time.Millisecond)
+	is("after the run", []string{"1", "2", "3", "4"})
+	put(t, filepath.Join(root, "a/5"), "")
+	c.pass(aheadAge + time.Millisecond)
+	is("read so soon after a run that sshfs may have remembered it", []string{"1", "2", "3", "4", "5"})
+	put(t, filepath.Join(root, "a/6"), "")
+	c.pass(aheadAge + time.Millisecond)
+	is("read later", []string{"1", "2", "3", "4", "5"})
+
+	a.listings.fetch("failed", func() ([]fs.FileInfo, int, error) { return nil, 0, errors.New("the link is dead") })
+	a.idle(t)
+	c.pass(aheadAge + time.Millisecond)
+	a.listings.fetch("failed", func() ([]fs.FileInfo, int, error) { return []fs.FileInfo{}, 1, nil })
+	a.idle(t)
+	if _, found, err := a.listings.get(t.Context(), "failed"); !found || err != nil {
+		t.Errorf("what failed is not tried again: %v", err)
 	}
 }
 

@@ -11,15 +11,17 @@ import (
 	"runtime/debug"
 	"strconv"
 	"syscall"
+	"time"
 
 	"fuseless/guest/proto"
+	"fuseless/guest/rundir"
 )
 
 // memoryLimit is from when on the garbage collector works harder, in bytes: what is
 // kept and fetched ahead alone may be most of that.
 const memoryLimit = 96 << 20
 
-// Command is `webdav -root DIR -listen ADDR -credentials FILE [-read-only]`.
+// Command is `webdav -root DIR -listen ADDR -credentials FILE [-read-only [-runs DIR]]`.
 // It prints "listening on HOST:PORT" on stdout once it accepts connections,
 // and serves until ctx ends. Errors are *proto.Error: Config for arguments and
 // credentials, Source for the root, Serve for the listening.
@@ -30,6 +32,7 @@ func Command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	listen := flags.String("listen", "", "the loopback `address`, HOST:PORT; port 0 chooses one")
 	file := flags.String("credentials", "", "a `file` (or /dev/fd/N) of mode 0600 with one line, user:password")
 	readOnly := flags.Bool("read-only", false, "refuse everything that writes")
+	runs := flags.String("runs", "", "the runtime `folder` of the vault: listings are kept for longer as long as no run is seen in it")
 	if err := flags.Parse(args); err != nil {
 		return proto.Errorf(proto.Config, "webdav: %w", err)
 	}
@@ -57,7 +60,11 @@ func Command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	var files FS = dir
 	if *readOnly { // nobody but another run of ours changes it
-		files = NewAhead(NewHandles(dir))
+		var quietSince func(time.Time) bool
+		if *runs != "" {
+			quietSince = func(t time.Time) bool { return rundir.QuietSince(*runs, t) }
+		}
+		files = NewAhead(NewHandles(dir), quietSince)
 		debug.SetMemoryLimit(memoryLimit)
 	}
 	srv, err := New(files, Options{User: user, Password: password, ReadOnly: *readOnly, Log: logger})

@@ -154,7 +154,7 @@ func TestReplacedWhileServed(t *testing.T) {
 	_, f, root, _ := distant(t)
 	const size = 32 << 20
 	put(t, filepath.Join(root, "file"), strings.Repeat("o", size))
-	s := serve(t, NewAhead(NewHandles(f)), true)
+	s := serve(t, NewAhead(NewHandles(f), nil), true)
 	c := s.begin("/file")
 	defer c.Close()
 	head := make([]byte, 64<<10)
@@ -193,7 +193,7 @@ func TestHandlesOfLink(t *testing.T) {
 func TestFetchingAheadLeavesReaders(t *testing.T) {
 	_, f, root, _ := distant(t, "f/1", "f/2", "f/3")
 	h := NewHandles(f)
-	a := NewAhead(h)
+	a := NewAhead(h, nil)
 	a.names(t, "f")
 	reader := opened(t, h, "f/3")
 	replace(t, filepath.Join(root, "f/3"), "a new one")
@@ -217,7 +217,7 @@ func TestReadersAndReplacements(t *testing.T) {
 	file := filepath.Join(root, "file")
 	version := func(i int) string { return strings.Repeat(fmt.Sprintf("%08d", i), 100_000+i) }
 	put(t, file, version(0))
-	s := serve(t, NewAhead(NewHandles(f)), true)
+	s := serve(t, NewAhead(NewHandles(f), nil), true)
 	read := func() (string, error) {
 		req, err := http.NewRequest("GET", s.URL+"/file", nil)
 		if err != nil {

@@ -2,8 +2,8 @@
 // (RFC 4918) to the host's own client, on loopback.
 //
 // What a client gets is what the FS says at that time. Two things remember, in a
-// read-only server alone: an Ahead, by which a listing may be 20 s old, and
-// absences, by which for 10 s after a listing was given out, so for 30 s at most, a
+// read-only server alone: an Ahead, by which a listing may be old (see there), and
+// absences, by which for 10 s after a listing was given out, however old that was, a
 // PROPFIND for a name such as ._x or .DS_Store, which macOS looks for everywhere, is
 // answered without a question to the FS. An entry by itself is never described from
 // memory: macOS keeps what a listing said of it for 60 s (webdavfs,

@@ -15,11 +15,15 @@ type shelf[T any] struct {
 	age time.Duration // for which a thing is good, from the begin of its fetching
 	max int           // sum of the costs
 	now func() time.Time
+	// asOf tells for how long a value fetched at a time is good, if that is longer; it may
+	// be nil.
+	asOf func(at time.Time) time.Duration
 
 	mu      sync.Mutex
 	things  map[string]*list.Element
 	oldest  list.List // of *thing[T], the newest last
 	size    int
+	unasked int           // the part of size that was fetched, and that nobody has asked for yet
 	slots   chan struct{} // of fetchings at once
 	queued  int           // fetchings that have not begun
 	tidying bool          // a timer will tidy up
@@ -34,6 +38,7 @@ type thing[T any] struct {
 	err   error         // why it could not be had
 	value T
 	cost  int
+	asked bool // somebody has asked for it
 }
 
 // queuedMax bounds the fetchings that wait for others to end.
@@ -47,6 +52,9 @@ func newShelf[T any](age time.Duration, max, width int, now func() time.Time) *s
 // stands still while a machine sleeps; what is to come was before that was set back.
 func (s *shelf[T]) old(t *thing[T]) bool {
 	d := s.now().Round(0).Sub(t.at.Round(0))
+	if d > s.age && s.asOf != nil && t.ended() && t.err == nil {
+		return d > s.asOf(t.at)
+	}
 	return d > s.age || d < 0
 }
 
@@ -79,6 +87,10 @@ func (s *shelf[T]) get(ctx context.Context, key string) (value T, found bool, er
 		s.mu.Unlock()
 		return value, false, nil
 	}
+	if !t.asked {
+		t.asked = true
+		s.unasked -= t.cost
+	}
 	s.mu.Unlock()
 	select {
 	case <-t.done:
@@ -109,7 +121,7 @@ func (s *shelf[T]) put(key string, at time.Time, value T, cost int) {
 	if s.large(cost) {
 		return
 	}
-	t := &thing[T]{key: key, at: at, begun: true, done: make(chan struct{}), value: value, cost: cost}
+	t := &thing[T]{key: key, at: at, begun: true, asked: true, done: make(chan struct{}), value: value, cost: cost}
 	close(t.done)
 	s.add(t)
 }
@@ -129,7 +141,7 @@ func (s *shelf[T]) fetch(key string, f func() (value T, cost int, err error)) {
 		}
 		s.drop(e)
 	}
-	if s.queued >= queuedMax || s.size > s.max*3/4 {
+	if s.queued >= queuedMax || s.unasked > s.max*3/4 {
 		return
 	}
 	s.queued++
@@ -158,6 +170,9 @@ func (s *shelf[T]) fetch(key string, f func() (value T, cost int, err error)) {
 		default:
 			t.cost = cost
 			s.size += cost
+			if !t.asked {
+				s.unasked += cost
+			}
 			s.trim()
 		}
 	}()
@@ -189,6 +204,9 @@ func (s *shelf[T]) add(t *thing[T]) *list.Element {
 func (s *shelf[T]) drop(e *list.Element) {
 	t := s.oldest.Remove(e).(*thing[T])
 	s.size -= t.cost
+	if !t.asked {
+		s.unasked -= t.cost
+	}
 	delete(s.things, t.key)
 }
 

@@ -3,6 +3,8 @@ package webdav
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +24,16 @@ func (s *shelf[T]) fetching() (n int) {
 	return n
 }
 
+// settle waits until nothing is being fetched.
+func (s *shelf[T]) settle(t *testing.T) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); s.fetching() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("something is being fetched all the time")
+		}
+	}
+}
+
 // The memory is bounded: the oldest goes first, and what would take the place of
 // too much else is not kept.
 func TestShelfIsBounded(t *testing.T) {
@@ -37,9 +49,21 @@ func TestShelfIsBounded(t *testing.T) {
 	if _, found, _ := s.get(t.Context(), "large"); found || len(s.things) != 4 {
 		t.Errorf("large: %v, and %d others", found, len(s.things))
 	}
-	s.fetch("full", func() (string, int, error) { return "x", 1, nil })
-	if s.things["full"] != nil {
-		t.Error("something is fetched that takes the place of what was fetched before")
+	// Of what was fetched for nobody yet no more than fits.
+	for i := range 5 {
+		s.fetch(fmt.Sprint("ahead ", i), func() (string, int, error) { return "x", 4, nil })
+		s.settle(t)
+	}
+	if s.things["ahead 3"] == nil || s.things["ahead 4"] != nil || s.size != 16 {
+		t.Errorf("fetched ahead: %v, of %d", slices.Sorted(maps.Keys(s.things)), s.size)
+	}
+	if _, found, _ := s.get(t.Context(), "ahead 0"); !found {
+		t.Error("what was fetched is not there")
+	}
+	s.fetch("ahead 4", func() (string, int, error) { return "x", 4, nil })
+	s.settle(t)
+	if s.things["ahead 4"] == nil || s.size != 16 {
+		t.Error("nothing more is fetched, though what was fetched was asked for")
 	}
 	c.pass(time.Minute + 1)
 	s.put("new", c.now(), "x", 1)

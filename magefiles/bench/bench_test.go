@@ -12,7 +12,7 @@ import (
 )
 
 func TestUnknownBenchmark(t *testing.T) {
-	err := Run(t.Context(), "everything", &bytes.Buffer{})
+	err := Run(t.Context(), "everything", 0, &bytes.Buffer{})
 	if proto.CodeOf(err) != proto.Config || !strings.Contains(err.Error(), `no benchmark "everything"`) ||
 		!strings.Contains(err.Error(), "backup, local, million") {
 		t.Error(err)

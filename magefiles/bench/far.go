@@ -111,18 +111,7 @@ KbdInteractiveAuthentication no
 Subsystem sftp %s %s
 SetEnv HOME=%s
 `, f.lab.RemoteAddr(), farPort, file("host"), file("key.pub"), counter, counts, p.path("remote")),
-		"config": fmt.Sprintf(`Host %s
-  HostName %s
-  Port %d
-  User root
-  IdentityFile %s
-  IdentitiesOnly yes
-  IdentityAgent none
-  UserKnownHostsFile %s
-  GlobalKnownHostsFile /dev/null
-  StrictHostKeyChecking yes
-  BatchMode yes
-`, farAlias, f.lab.RemoteAddr(), farPort, file("key"), file("known_hosts")),
+		"config": f.sshConfig(file("key"), file("known_hosts")),
 	} {
 		if err := os.WriteFile(file(name), []byte(text), 0o600); err != nil {
 			return err
@@ -149,6 +138,23 @@ SetEnv HOME=%s
 			return proto.Errorf(proto.Internal, "the benchmark's sshd does not listen: %w", err)
 		}
 	}
+}
+
+// sshConfig is a configuration that reaches the remote with these files, and
+// nothing of the user's own.
+func (f *far) sshConfig(key, knownHosts string) string {
+	return fmt.Sprintf(`Host %s
+  HostName %s
+  Port %d
+  User root
+  IdentityFile %s
+  IdentitiesOnly yes
+  IdentityAgent none
+  UserKnownHostsFile %s
+  GlobalKnownHostsFile /dev/null
+  StrictHostKeyChecking yes
+  BatchMode yes
+`, farAlias, f.lab.RemoteAddr(), farPort, key, knownHosts)
 }
 
 // close ends the remote and the link.

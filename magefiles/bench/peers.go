@@ -107,7 +107,7 @@ func newLocalServer(ctx context.Context, name string, p *place, dir, guest strin
 		if err := os.WriteFile(file, []byte("fuseless:"+password+"\n"), 0o600); err != nil {
 			return server{}, err
 		}
-		s.credentials = func() (string, string, error) { return "fuseless", password, nil }
+		s.credentials = func(context.Context) (string, string, error) { return "fuseless", password, nil }
 		argv = []string{guest, "webdav", "-root", dir, "-listen", addr, "-credentials", file, "-read-only"}
 	case obvious:
 		argv = []string{filepath.Join(p.mem, obviousName), dir, addr}

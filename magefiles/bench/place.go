@@ -26,6 +26,7 @@ type place struct {
 	meter string
 
 	inside func(*exec.Cmd) // where commands run; nil: on this machine's network
+	vm     *machineVM      // nil: nothing is measured through one
 }
 
 func errSystem() error {

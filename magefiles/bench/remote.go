@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
+	"slices"
 	"time"
 
 	"fuseless/guest/proto"
@@ -16,7 +16,7 @@ import (
 // RemoteOptions are what Remote can be told.
 type RemoteOptions struct {
 	Out     io.Writer
-	Readers []string    // nil: all; the first is what the others are compared with
+	Readers []string    // nil: all on this machine; the first is what the others are compared with
 	Size    int         // of the library; 0: 1,000, and so many files are listed
 	Runs    int         // 0: 3; the worst counts
 	Link    netlab.Link // the zero Link: 40 ms, 200 Mbit/s
@@ -43,6 +43,10 @@ type look struct {
 // sitting begins with new mounts and connections on both ends, and with the
 // kernel's caches dropped. It needs Linux, root, and 1 GB of disk below the
 // folder for temporary files. What it makes it removes again.
+//
+// Of the readers, the one through a Lima VM is measured only if it is named: the
+// VM is made for it, with an ordinary user, which takes minutes, and both are
+// removed again.
 func Remote(ctx context.Context, o RemoteOptions) (err error) {
 	p, err := newPlace(o.Temp)
 	if err != nil {
@@ -74,6 +78,16 @@ func Remote(ctx context.Context, o RemoteOptions) (err error) {
 	}
 	if err := p.stock(ctx, f, o.Program, l); err != nil {
 		return err
+	}
+	if slices.Contains(o.Readers, oursVM) {
+		if err := p.startVM(ctx, f, o.Program); err != nil {
+			return err
+		}
+		defer func() {
+			if verr := p.vm.close(); err == nil {
+				err = verr
+			}
+		}()
 	}
 	t := &table{o: o, runs: runs{first: o.Readers[0]}}
 	for range o.Runs {
@@ -220,72 +234,4 @@ func dropCaches() error {
 		return proto.Errorf(proto.Prerequisite, "cannot drop the kernel's caches: %w", err).WithHint("run it as root")
 	}
 	return nil
-}
-
-// running is a server that was started.
-type running struct {
-	end   context.CancelFunc
-	ended chan struct{}
-	usage usage
-	err   error // why it ended
-	peaks *peaks
-}
-
-// open starts a server and waits until it listens, and is known how to be asked.
-func (p *place) open(ctx context.Context, dial dialer, s server) (*running, *davClient, error) {
-	for i := range s.steps {
-		s.steps[i].Dir = p.dir
-	}
-	m, err := start(job{Steps: s.steps, Grace: lingerTime}, p.meter, p.env(), p.inside, nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	r := &running{ended: make(chan struct{}), peaks: watch(m.cmd.Process.Pid)}
-	lives, end := context.WithCancel(ctx)
-	r.end = end
-	go func() {
-		defer close(r.ended)
-		r.usage, r.err = m.wait(lives)
-	}()
-	c := newDavClient(dial, s.addr, "", "")
-	c.few = s.few
-	for late := time.After(serverWait); ; { // nothing tells when it listens
-		conn, err := dial(ctx, s.addr)
-		if err == nil {
-			conn.Close()
-			if s.credentials != nil {
-				c.user, c.password, err = s.credentials()
-			}
-		}
-		if err == nil {
-			return r, c, nil
-		}
-		select {
-		case <-r.ended:
-			err = errors.Join(err, r.err)
-		case <-late:
-		case <-time.After(10 * time.Millisecond):
-			continue
-		}
-		_, cerr := r.close()
-		return nil, nil, proto.Errorf(proto.Internal, "%s does not listen: %w", s.name, errors.Join(err, cerr))
-	}
-}
-
-// serverWait is how long a server may take to listen.
-const serverWait = time.Minute
-
-// close ends the server, with all that belongs to it, and tells how much memory
-// that had.
-func (r *running) close() (memory int64, err error) {
-	r.end()
-	<-r.ended
-	r.peaks.stop()
-	switch {
-	case len(r.usage.Left) > 0:
-		return 0, proto.Errorf(proto.Different, "still running after its end, and killed: %s", strings.Join(r.usage.Left, ", "))
-	case r.err != nil && !errors.Is(r.err, context.Canceled):
-		return 0, r.err
-	}
-	return r.peaks.sum, nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"fuseless/guest/proto"
 )
@@ -16,17 +17,19 @@ type server struct {
 	name  string
 	few   bool // it takes minutes for a thousand files, and gets a tenth
 	steps []step
+	wait  time.Duration // for it to listen; 0: serverWait
 	addr  string
 
 	// credentials are the user and the password, once the server listens; nil:
-	// it asks for none.
-	credentials func() (user, password string, err error)
+	// it asks for none. An error says that it does not serve yet.
+	credentials func(context.Context) (user, password string, err error)
 }
 
 // The names of what is measured by `bench remote`. The ratios are those of the
 // first.
 const (
 	ours    = "fuseless"
+	oursVM  = "fuseless, Lima VM" // takes long, and is measured only when asked for
 	rclone  = "rclone"
 	obvious = "obvious"
 	sshCat  = "ssh cat" // no server: the link's own speed
@@ -93,6 +96,8 @@ func newServer(name string, p *place, f *far, program string) (server, error) {
 			{Argv: []string{"sleep", "infinity"}},
 			{Argv: []string{program, "down"}, Always: true},
 		}}, nil
+	case oursVM:
+		return p.vm.server(p), nil
 	case rclone:
 		return server{name: name, addr: peerAddr, steps: []step{
 			{Argv: []string{"rclone", "--config", p.path("rclone.conf"), "serve", "webdav", "--addr", peerAddr, "crypt:"}},
@@ -111,7 +116,7 @@ func newServer(name string, p *place, f *far, program string) (server, error) {
 }
 
 // session is what the place's running WebDAV server asks for.
-func (p *place) session() (user, password string, err error) {
+func (p *place) session(context.Context) (user, password string, err error) {
 	files, _ := filepath.Glob(filepath.Join(p.mem, "fuseless/*/*/webdav.json"))
 	if len(files) != 1 {
 		return "", "", proto.Errorf(proto.Internal, "the session of the WebDAV server is not where it is to be: %q", files)
@@ -120,6 +125,12 @@ func (p *place) session() (user, password string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	var s struct{ User, Password string }
-	return s.User, s.Password, json.Unmarshal(b, &s)
+	return parseSession(b)
+}
+
+// parseSession reads a proto.Session.
+func parseSession(b []byte) (user, password string, err error) {
+	var s proto.Session
+	err = json.Unmarshal(b, &s)
+	return s.User, string(s.Password), err
 }

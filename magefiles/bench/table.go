@@ -59,8 +59,12 @@ func (t *table) report(ctx context.Context, p *place, f *far) error {
 			versions = append(versions, s.Need.Name()+" "+s.Version)
 		}
 	}
-	fmt.Fprintf(t.o.Out, "%s\n%s round trip unless said, %.0f Mbit/s each way. %s. Of %d runs the slowest counts, and the worst\nratio of two times of one run. Each sitting has new mounts and connections on both ends, and dropped caches.\n\n",
-		machine(), t.o.Link.RTT, float64(t.o.Link.Rate)/1e6, strings.Join(versions, ", "), t.o.Runs)
+	runs := "Each is measured once."
+	if t.o.Runs > 1 {
+		runs = fmt.Sprintf("Of %d runs the slowest counts, and the worst\nratio of two times of one run.", t.o.Runs)
+	}
+	fmt.Fprintf(t.o.Out, "%s\n%s round trip unless said, %.0f Mbit/s each way. %s. %s Each sitting has new mounts and connections on both ends, and dropped caches.\n\n",
+		machine(), t.o.Link.RTT, float64(t.o.Link.Rate)/1e6, strings.Join(versions, ", "), runs)
 	fmt.Fprintf(t.o.Out, "| what | by | time | times that of %s | SFTP requests | round trips | sent, KiB | received, KiB | memory, MiB |\n|---|---|---:|---:|---:|---:|---:|---:|---:|\n", t.o.Readers[0])
 	reduced := false
 	for _, s := range sittings() {
@@ -86,7 +90,7 @@ func (t *table) report(ctx context.Context, p *place, f *far) error {
 	if reduced {
 		fmt.Fprintf(t.o.Out, "\n\\* A tenth of the files was listed, and the time multiplied by ten: the whole takes minutes. The other columns are of the tenth.\n")
 	}
-	fmt.Fprintf(t.o.Out, "\n%s\nThe commands (/DIR and /MEM are the benchmark's folders, on disk and in memory):\n\n```\n", readingNote)
+	fmt.Fprintf(t.o.Out, "\n%sThe commands (/DIR and /MEM are the benchmark's folders, on disk and in memory):\n\n```\n", t.notes(p))
 	for _, name := range t.o.Readers {
 		fmt.Fprintf(t.o.Out, "# %s\n", name)
 		steps := []step{f.cat(p)}
@@ -98,8 +102,8 @@ func (t *table) report(ctx context.Context, p *place, f *far) error {
 			steps = s.steps
 		}
 		for _, s := range steps {
-			if !s.Always && s.Argv[0] != "sleep" {
-				fmt.Fprintln(t.o.Out, strings.NewReplacer(t.o.Program, "fuseless", p.dir, "/DIR", p.mem, "/MEM").Replace(s.String()))
+			if !s.Always && s.Argv[0] != "sleep" && s.Argv[0] != "touch" {
+				fmt.Fprintln(t.o.Out, strings.NewReplacer(append(p.vm.shown(), t.o.Program, "fuseless", p.dir, "/DIR", p.mem, "/MEM")...).Replace(s.String()))
 			}
 		}
 	}
@@ -107,12 +111,26 @@ func (t *table) report(ctx context.Context, p *place, f *far) error {
 	return nil
 }
 
-// readingNote is what the numbers do not tell.
-const readingNote = `- obvious is golang.org/x/net/webdav's handler on a gocryptfs on an sshfs, each with its defaults.
-- rclone reads a crypt of its own, made of the same files; it cannot store the long names, of which it encrypts each into one of
+// notes are what the numbers do not tell.
+func (t *table) notes(p *place) string {
+	var b strings.Builder
+	for _, name := range t.o.Readers {
+		switch name {
+		case oursVM:
+			fmt.Fprintf(&b, "- %s\n", p.vm.note())
+		case obvious:
+			b.WriteString("- obvious is golang.org/x/net/webdav's handler on a gocryptfs on an sshfs, each with its defaults.\n")
+		case rclone:
+			b.WriteString(`- rclone reads a crypt of its own, made of the same files; it cannot store the long names, of which it encrypts each into one of
   more than 255 bytes.
-- ssh cat is the encrypted bytes' way alone, from the first byte to the last.
-- A round trip is a request that came to the remote's sftp server when all before it were answered.`
+`)
+		case sshCat:
+			b.WriteString("- ssh cat is the encrypted bytes' way alone, from the first byte to the last.\n")
+		}
+	}
+	b.WriteString("- A round trip is a request that came to the remote's sftp server when all before it were answered.\n\n")
+	return b.String()
+}
 
 // short is a time with three digits that count.
 func short(d time.Duration) string {

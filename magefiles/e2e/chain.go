@@ -85,11 +85,16 @@ func (r *run) allMounted(ctx context.Context) error {
 	return nil
 }
 
+// sessionOf prints, in the guest, what the vault's WebDAV server wants.
+func sessionOf(vault string) string {
+	return `cat /run/user/$UID/fuseless/*/` + vault + `/webdav.json 2>/dev/null || cat /dev/shm/fuseless-$UID/*/` + vault + `/webdav.json`
+}
+
 // session is what the running WebDAV server wants from its clients. There is no
 // target that tells it, so it is read where the guest keeps it.
 func (r *run) session(ctx context.Context) (proto.Session, error) {
 	var s proto.Session
-	out, err := r.shell(ctx, `cat /run/user/$UID/fuseless/*/`+mainVault+`/webdav.json || cat /dev/shm/fuseless-$UID/*/`+mainVault+`/webdav.json`)
+	out, err := r.shell(ctx, sessionOf(mainVault))
 	if err != nil {
 		return s, err
 	}

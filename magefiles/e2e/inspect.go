@@ -22,6 +22,7 @@ func (r *run) inspection() []part {
 		{"on the host only the vaults' ports listen", r.onlyVaultPorts},
 		{"the guest cannot write to the source", r.sourceReadOnly},
 		{"no key, no agent and no known_hosts in the guest", r.noKeys},
+		{"the guest's kernel reads far ahead in both mounts", r.readAhead},
 		{"logs", r.logs},
 		{"status costs at most three times `ssh true`", r.statusTime},
 	}
@@ -83,6 +84,19 @@ exit 0
 		return different("in the guest there is: %s", out)
 	}
 	return nil
+}
+
+// readAhead says whether the guest was allowed to let its kernel read far ahead in
+// the mounts of the remote and of the view, which are there (sysfs-class-bdi).
+func (r *run) readAhead(ctx context.Context) error {
+	out, err := r.shell(ctx, `
+awk '$5 ~ "/fuseless/.*/(remote|view)$" { print $3 }' /proc/self/mountinfo |
+while read -r device; do cat "/sys/class/bdi/$device/read_ahead_kb"; done
+`)
+	if err == nil && out != "4096\n4096\n" {
+		err = different("in the mounts of the remote and of the view the guest's kernel reads so many KiB ahead: %q", out)
+	}
+	return err
 }
 
 func (r *run) logs(ctx context.Context) error {

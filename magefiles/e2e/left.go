@@ -40,6 +40,9 @@ func entries(dir string) []string {
 // sharedFolders are where everyone may write.
 var sharedFolders = []string{"/dev/shm", "/run", "/tmp", "/var/tmp", "/var/lock"}
 
+// runtimeFolders are where a user's runtime folder may be.
+var runtimeFolders = append([]string{"/run/user"}, sharedFolders...)
+
 // owns are those of the entries of the folders that are the user's. A user that
 // was just made has some too, if it got the number of one that was removed.
 func (a *account) owns(folders []string, entries func(dir string) []string) (paths []string) {
@@ -184,7 +187,7 @@ func (r *run) takeDown(ctx context.Context) {
 		time.Sleep(100 * time.Millisecond) // there is no event for the end of what is not our child
 	}
 	if r.user.made { // runtime folders
-		for _, p := range r.user.owns(append([]string{"/run/user"}, sharedFolders...), entries) {
+		for _, p := range r.user.owns(runtimeFolders, entries) {
 			if r.baseline[p] {
 				continue
 			}

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -64,23 +63,29 @@ func Prepare(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	src, err := guestbin.Source()
-	if err != nil {
-		return err
-	}
 	// Linux has a nice value for each thread, and gives it to what the thread
 	// starts (setpriority(2), notes). It is never unlocked, so it ends with us.
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
 		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 19)
-		_, err := guestimage.Build(ctx, imageCache(cache), out)
-		if err == nil {
-			_, err = lima.Build(ctx, src, limaCache(cache))
-		}
+		_, _, err := kept(ctx, cache, out)
 		done <- err
 	}()
 	return <-done
+}
+
+// kept makes what is kept from run to run, or takes it from the cache.
+func kept(ctx context.Context, cache string, out io.Writer) (image guestimage.Image, tool lima.Tool, err error) {
+	src, err := guestbin.Source()
+	if err != nil {
+		return image, tool, err
+	}
+	if image, err = guestimage.Build(ctx, imageCache(cache), out); err != nil {
+		return image, tool, err
+	}
+	tool, err = lima.Build(ctx, src, limaCache(cache))
+	return image, tool, err
 }
 
 func imageCache(cache string) string { return filepath.Join(cache, "image") }
@@ -131,7 +136,7 @@ func (r *run) compile(ctx context.Context, src string) (err error) {
 		return err
 	}
 	r.say("limactl %s: ready after %.1f s", r.tool.Version, time.Since(begin).Seconds())
-	r.bin = filepath.Join(r.user.home, ".local", "bin", "fuseless")
+	r.bin = r.home(installed)
 	r.next = filepath.Join(r.dir, "fuseless")
 	if err := os.MkdirAll(filepath.Dir(r.bin), 0o755); err != nil {
 		return err
@@ -147,6 +152,9 @@ func (r *run) compile(ctx context.Context, src string) (err error) {
 	r.say("fuseless: compiled twice after %.1f s", time.Since(begin).Seconds())
 	return nil
 }
+
+// installed is where the user has fuseless, below the home folder.
+const installed = ".local/bin/fuseless"
 
 func (r *run) home(elem ...string) string {
 	return filepath.Join(append([]string{r.user.home}, elem...)...)
@@ -251,49 +259,4 @@ func (r *run) startRemote(ctx context.Context) (err error) {
 		r.sockets[s.String()] = true
 	}
 	return err
-}
-
-func (r *run) passFile() string { return filepath.Join(r.mem, "passphrase") }
-
-// configure writes fuseless.yaml, for a VM with memory MiB.
-func (r *run) configure(memory int) error {
-	text := fmt.Sprintf(`guest: lima
-ssh_config: %q
-vm:
-  memory: %d
-  disk: 6
-  tools: %q
-  image:
-    location: %q
-    kernel: %q
-    cmdline: %q
-    initrd: %q
-vaults:
-`, r.server.SSHConfig, memory, filepath.Dir(filepath.Dir(r.tool.Path)), r.image.Disk, r.image.Kernel, r.image.Cmdline, r.image.Initrd)
-	for _, v := range []struct{ name, source string }{{mainVault, mainSource}, {secondVault, smallSource}} {
-		text += fmt.Sprintf(`  %[1]s:
-    source: ~/%[2]s
-    destination: %[3]s:backup/%[1]s
-    port: %[4]d
-    passphrase: {command: [cat, %[5]q]}
-`, v.name, v.source, throwaway.Alias, r.ports[v.name], r.passFile())
-	}
-	file := r.home(".config", "fuseless", "fuseless.yaml")
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return err
-	}
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		return err
-	}
-	return r.user.own(filepath.Dir(file))
-}
-
-// freePort is a port that nobody listens on now.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
