@@ -246,7 +246,7 @@ func Demo(ctx context.Context,
 // and gocryptfs with rsync by hand, on the same files and over the same emulated link (40 ms, 200 Mbit/s): about ten
 // minutes. `remote` lists and reads a backup over WebDAV, by fuseless, rclone, and the server that one would write
 // first, over the same link: a quarter of an hour. Both need root. `local` lists and reads a folder of this machine over
-// WebDAV, without a link, by fuseless, rclone, nginx, apache and that server: two minutes. `million` measures time, CPU and memory of a run
+// WebDAV, without a link, by fuseless, rclone, nginx, apache and that server: a few minutes. `million` measures time, CPU and memory of a run
 // without a change over 10,000, 100,000 and 1,000,000 small files, in half an hour to an hour, with 10 GB of disk. All
 // need Linux, install what they lack, print Markdown, and remove what they made.
 func Bench(ctx context.Context, what string) error {

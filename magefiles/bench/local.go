@@ -102,23 +102,21 @@ func (p *place) peers(ctx context.Context, o *LocalOptions) (u *unpacked, absent
 	if slices.Contains(o.Readers, apache) && os.Geteuid() != 0 {
 		leave(apache, "its processes give up their rights, so only root can measure it")
 	}
-	packages := map[string][]string{nginx: {"nginx", "libnginx-mod-http-dav-ext"}, apache: {"apache2-bin"}}
-	var wanted []string
-	for _, name := range o.Readers {
-		wanted = append(wanted, packages[name]...)
-	}
-	if len(wanted) == 0 {
-		return &unpacked{}, absent
-	}
-	u, err := p.unpack(ctx, wanted...)
-	if err != nil {
-		for name := range packages {
-			if slices.Contains(o.Readers, name) {
-				leave(name, err.Error())
-			}
+	for _, peer := range []struct {
+		name     string
+		packages []string
+	}{
+		{nginx, []string{"nginx", "libnginx-mod-http-dav-ext"}},
+		{apache, []string{"apache2-bin"}},
+	} {
+		if !slices.Contains(o.Readers, peer.name) {
+			continue
+		}
+		if err := p.unpack(ctx, peer.packages...); err != nil {
+			leave(peer.name, err.Error())
 		}
 	}
-	return u, absent
+	return &unpacked{p.path("packages")}, absent
 }
 
 // runLocal measures all scenes once. All servers are up, and take turns: what else the

@@ -25,17 +25,15 @@ type unpacked struct{ dir string }
 
 // unpack fetches packages with all that they depend on and this machine lacks, and unpacks
 // them below the place's folder. The files stay in the user's cache folder.
-func (p *place) unpack(ctx context.Context, packages ...string) (*unpacked, error) {
+func (p *place) unpack(ctx context.Context, packages ...string) error {
 	if _, err := privilege.LookPath("apt-get"); err != nil {
-		return nil, proto.Errorf(proto.Prerequisite, "there is no apt-get, whose packages they are")
+		return proto.Errorf(proto.Prerequisite, "there is no apt-get, whose packages they are")
 	}
 	cache := filepath.Join(xdg.CacheHome, "fuseless", "bench")
-	err := os.MkdirAll(cache, 0o755)
-	if err == nil {
-		err = p.mkdir("packages", "debs")
-	}
-	if err != nil {
-		return nil, proto.Errorf(proto.NoSpace, "cannot make a folder for packages: %w", err)
+	for _, dir := range []string{cache, p.path("packages"), p.path("debs")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return proto.Errorf(proto.NoSpace, "cannot make a folder for packages: %w", err)
+		}
 	}
 	debs, err := p.fetch(ctx, cache, packages)
 	if err != nil && ctx.Err() == nil && privilege.Check(ctx) == nil {
@@ -45,17 +43,16 @@ func (p *place) unpack(ctx context.Context, packages ...string) (*unpacked, erro
 		}
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	u := &unpacked{p.path("packages")}
 	for _, d := range debs {
-		if err := proc.Run(ctx, proc.Cmd{Argv: []string{"dpkg-deb", "-x", filepath.Join(cache, d.file()), u.dir}}); err != nil {
-			// It may be a part; the next time it is fetched anew.
-			_ = os.Remove(filepath.Join(cache, d.file()))
-			return nil, err
+		file := filepath.Join(cache, d.file())
+		if err := proc.Run(ctx, proc.Cmd{Argv: []string{"dpkg-deb", "-x", file, p.path("packages")}}); err != nil {
+			_ = os.Remove(file) // it may be a part; the next time it is fetched anew
+			return err
 		}
 	}
-	return u, nil
+	return nil
 }
 
 // fetch brings into the cache folder what it lacks. It needs no rights, and no lock.
