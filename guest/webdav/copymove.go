@@ -1,7 +1,9 @@
 package webdav
 
 import (
+	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -10,8 +12,8 @@ import (
 	"strings"
 )
 
-// copyMove answers COPY and MOVE (RFC 4918 9.8, 9.9). x/net removes the
-// destination first, so everything that could fail is looked at before.
+// copyMove answers COPY and MOVE (RFC 4918 9.8, 9.9): all of it, or what is at the
+// destination stays.
 func (s *Server) copyMove(w http.ResponseWriter, r *http.Request, src string) {
 	dst, err := destination(r)
 	if err == nil {
@@ -21,70 +23,189 @@ func (s *Server) copyMove(w http.ResponseWriter, r *http.Request, src string) {
 		fail(w, r, err)
 		return
 	}
-	op := &operation{expect: -1}
-	if err := s.checkCopyMove(r, src, dst, op); err != nil {
+	var there bool
+	if r.Method == "MOVE" {
+		there, err = s.move(r, src, dst)
+	} else {
+		there, err = s.copy(r, src, dst)
+	}
+	if err != nil {
 		fail(w, r, err)
 		return
 	}
-	r.Header.Set("Destination", (&url.URL{Path: "/" + dst}).EscapedPath()) // as it is stored
-	if r.Header.Get("Overwrite") == "" {
-		r.Header.Set("Overwrite", "T") // the default (10.6), which x/net's MOVE does not know
+	if there {
+		w.WriteHeader(http.StatusNoContent)
+		return
 	}
-	s.delegate(w, r, src, op)
+	w.WriteHeader(http.StatusCreated)
 }
+
+// move carries MOVE out; there is whether something was at the destination.
+func (s *Server) move(r *http.Request, src, dst string) (there bool, err error) {
+	defer s.changingTree()()
+	if _, there, err = s.mayCopyMove(r, src, dst, target{name: src, member: true, tree: true}); err != nil {
+		return there, err
+	}
+	if err := s.writes.Rename(r.Context(), src, dst); err != nil {
+		return there, err
+	}
+	s.locks.forget(dst, true)
+	s.locks.forget(src, false) // a lock does not move (7.6)
+	return there, nil
+}
+
+// copy carries COPY out; there is whether something was at the destination. Others may change
+// what they like until the copy is whole.
+func (s *Server) copy(r *http.Request, src, dst string) (there bool, err error) {
+	from, _, err := s.mayCopyMove(r, src, dst)
+	if err != nil {
+		return false, err
+	}
+	stage, err := s.writes.Stage(r.Context(), dst)
+	if err != nil {
+		return false, err
+	}
+	if err := s.copyInto(r.Context(), stage, ".", src, from, r.Header.Get("Depth") != "0"); err != nil {
+		stage.Abort()
+		return false, err
+	}
+	defer s.changingTree()() // the destination may be a folder, and holds what others change
+	if _, there, err = s.mayCopyMove(r, src, dst); err != nil {
+		stage.Abort()
+		return false, err
+	}
+	if err := stage.Commit(); err != nil {
+		return there, err
+	}
+	s.locks.forget(dst, true)
+	return there, nil
+}
+
+// mayCopyMove says whether a request may be carried out, as things are; also is what it changes
+// besides the destination.
+func (s *Server) mayCopyMove(r *http.Request, src, dst string, also ...target) (from fs.FileInfo, there bool, err error) {
+	if from, there, err = s.checkCopyMove(r, src, dst); err != nil {
+		return nil, false, err
+	}
+	switch depth := r.Header.Get("Depth"); {
+	case depth == "" || depth == "infinity":
+	case depth == "0" && r.Method == "COPY": // 9.8.3
+	case from.IsDir():
+		return nil, false, refuse(http.StatusBadRequest, "a folder is moved with all that is in it, and copied so or alone (depth 0)")
+	}
+	if err := s.preconditions(r, src, append(also, target{name: dst, member: !there, tree: true})...); err != nil {
+		return nil, false, err
+	}
+	if there && r.Header.Get("Overwrite") == "F" { // the default is T (10.6)
+		return nil, false, refuse(http.StatusPreconditionFailed, "there is something at the destination")
+	}
+	return from, there, nil
+}
+
+func (s *Server) copyInto(ctx context.Context, stage Stage, at, src string, from fs.FileInfo, deep bool) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if !from.IsDir() {
+		return s.copyFile(ctx, stage, at, src, from)
+	}
+	if err := stage.Mkdir(ctx, at, src); err != nil || !deep {
+		return err
+	}
+	infos, err := s.fs.FS.ReadDir(ctx, src)
+	if err != nil {
+		return err
+	}
+	for _, fi := range infos {
+		if u, ok := fi.(Unknown); ok {
+			return u.Err() // leaving it out would lose data silently
+		}
+		if _, ok := fi.(interface{ linked() }); ok && fi.IsDir() {
+			// Following such links can multiply a tree without bound; leaving them out would
+			// lose data silently.
+			return refuse(http.StatusForbidden, "a symbolic link to a folder cannot be copied: "+strings.ToValidUTF8(fi.Name(), "?"))
+		}
+		if err := s.copyInto(ctx, stage, path.Join(at, fi.Name()), path.Join(src, fi.Name()), fi, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) copyFile(ctx context.Context, stage Stage, at, src string, from fs.FileInfo) error {
+	f, err := s.fs.FS.Open(ctx, src)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	u, err := stage.OpenWrite(ctx, at)
+	if err != nil {
+		return err
+	}
+	n, err := io.CopyBuffer(struct{ io.Writer }{u}, struct{ io.Reader }{f}, make([]byte, copyBuffer))
+	if err == nil && n != from.Size() {
+		err = refuse(http.StatusServiceUnavailable, "the file is being changed; try again")
+	}
+	if err != nil {
+		u.Abort()
+		return err
+	}
+	u.CopyOf(src, from)
+	return u.Commit()
+}
+
+// copyBuffer is how much is copied at once, in bytes: whole blocks of gocryptfs (see putBuffer).
+const copyBuffer = 1 << 20
 
 // destination is the FS name in the Destination header (RFC 4918 10.3).
 func destination(r *http.Request) (string, error) {
-	u, err := url.Parse(r.Header.Get("Destination"))
-	if err != nil || u.Path == "" || !strings.HasPrefix(u.Path, "/") {
-		return "", refuse(http.StatusBadRequest, "a destination is needed")
+	return nameOfURI(r, r.Header.Get("Destination"))
+}
+
+// nameOfURI is the FS name for a URI in a header (RFC 4918 8.3).
+func nameOfURI(r *http.Request, uri string) (string, error) {
+	u, err := url.Parse(uri)
+	if err != nil || !strings.HasPrefix(u.Path, "/") {
+		return "", refuse(http.StatusBadRequest, "a URI in a header is missing, or makes no sense")
 	}
 	if u.Host != "" && u.Host != r.Host {
-		return "", refuse(http.StatusBadGateway, "the destination is on another server")
+		return "", refuse(http.StatusBadGateway, "this is on another server")
 	}
 	return nameOf(u.Path)
 }
 
-func (s *Server) checkCopyMove(r *http.Request, src, dst string, op *operation) error {
+// checkCopyMove looks at everything that could fail; there is whether something is at the
+// destination.
+func (s *Server) checkCopyMove(r *http.Request, src, dst string) (from fs.FileInfo, there bool, err error) {
 	ctx := r.Context()
 	if dst == "." || within(src, dst) || within(dst, src) {
-		return refuse(http.StatusForbidden, "the destination is the source, holds it, or lies in it")
+		return nil, false, refuse(http.StatusForbidden, "the destination is the source, holds it, or lies in it")
 	}
-	from, err := s.fs.Stat(ctx, src)
-	if err != nil {
-		return err
+	if from, err = s.fs.Stat(ctx, src); err != nil {
+		return nil, false, err
 	}
-	parent, err := s.fs.Stat(ctx, path.Dir(dst))
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !parent.IsDir() {
-		return refuse(http.StatusConflict, "the destination's folder does not exist")
-	}
-	if err != nil {
-		return err
+	if err := s.folderOf(r, dst); err != nil {
+		return nil, false, err
 	}
 	// The same, where names differ because of symbolic links.
 	for _, pair := range [][2]string{{src, dst}, {dst, src}} {
 		if held, err := s.heldBy(r, pair[0], pair[1]); err != nil {
-			return err
+			return nil, false, err
 		} else if held {
-			return refuse(http.StatusForbidden, "the destination lies in the source, or holds it")
+			return nil, false, refuse(http.StatusForbidden, "the destination lies in the source, or holds it")
 		}
 	}
 	to, err := s.fs.Stat(ctx, dst)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return from, false, nil
 	}
 	if err != nil {
-		return err
+		return nil, false, err
 	}
-	switch {
-	case sameFile(from, to) && (r.Method == "COPY" || from.IsDir()):
-		return refuse(http.StatusForbidden, "the destination is the source")
-	case sameFile(from, to):
-		// Hard links: rename(2) would do nothing and leave both. So remove first.
-	case !from.IsDir() && !to.IsDir():
-		op.keep = dst
+	if sameFile(from, to) && (r.Method == "COPY" || from.IsDir()) {
+		return nil, false, refuse(http.StatusForbidden, "the destination is the source")
 	}
-	return nil
+	return from, true, nil
 }
 
 // within reports whether name is folder, or lies in it, by name.

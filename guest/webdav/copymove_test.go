@@ -1,6 +1,7 @@
 package webdav
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,5 +103,73 @@ func TestCopyDoesNotFollowLinksToFolders(t *testing.T) {
 	os.Symlink("sub", root+"/tree/link")
 	if res := s.do("COPY", "/tree", nil, "Destination: /copy").want(t, 403); !strings.Contains(res.body, "symbolic link") {
 		t.Errorf("got %s", res.body)
+	}
+}
+
+// What is replaced stays as it is until all of what replaces it is there, also where folders
+// are replaced, which no file system does at once.
+func TestFailedReplacementLeavesTheDestination(t *testing.T) {
+	for _, c := range []struct{ src, dst string }{{"/tree", "/old"}, {"/tree", "/file"}, {"/big", "/old"}} {
+		root := t.TempDir()
+		write(t, "x", root, "tree", "a", "f")
+		write(t, "y", root, "tree", "b", "g")
+		write(t, "z", root, "big")
+		write(t, "old", root, "old", "sub", "f")
+		write(t, "old", root, "file")
+		f := &fakeFS{Dir: newDir(t, root)}
+		s := serve(t, f, false)
+		whole := func() string {
+			return ls(t, root) + "|" + ls(t, root+"/old") + "|" + read(t, root, "old", "sub", "f") + read(t, root, "file")
+		}
+		before := whole()
+		n := 0
+		f.set(faults{onWrite: func(u Upload) Upload {
+			if n++; n == 2 || c.src == "/big" {
+				return &faultyUpload{Upload: u, onWrite: syscall.ENOSPC}
+			}
+			return u
+		}})
+		s.do("COPY", c.src, nil, "Destination: "+c.dst).want(t, 507)
+		f.set(faults{onReadDir: func(infos []fs.FileInfo) ([]fs.FileInfo, error) {
+			if len(infos) == 1 { // not that of the folder itself
+				return nil, syscall.EIO
+			}
+			return infos, nil
+		}})
+		if c.src == "/tree" {
+			s.do("COPY", c.src, nil, "Destination: "+c.dst).want(t, 500)
+		}
+		f.set(faults{})
+		s.do("COPY", c.src, nil, "Destination: "+c.dst, "Overwrite: F").want(t, 412)
+		s.do("MOVE", c.src, nil, "Destination: "+c.dst, "Overwrite: F").want(t, 412)
+		if after := whole(); after != before {
+			t.Errorf("%s to %s: it was %s and is %s", c.src, c.dst, before, after)
+		}
+		for _, method := range []string{"COPY", "MOVE"} {
+			s.do(method, c.src, nil, "Destination: "+c.dst).want(t, 204)
+		}
+		got := ls(t, root)
+		if c.src == "/tree" {
+			got += "|" + read(t, root, c.dst, "a", "f") + read(t, root, c.dst, "b", "g") + ls(t, filepath.Join(root, c.dst))
+		} else {
+			got += "|" + read(t, root, c.dst)
+		}
+		want := map[string]string{"/tree/old": "big file old|xya b", "/tree/file": "big file old|xya b", "/big/old": "file old tree|z"}[c.src+c.dst]
+		if got != want {
+			t.Errorf("%s to %s: there is %s, not %s", c.src, c.dst, got, want)
+		}
+	}
+}
+
+// Depth 0 copies a folder alone; MOVE knows no such thing (RFC 4918 9.8.3, 9.9.3).
+func TestCopyDepth(t *testing.T) {
+	s, root := serveDir(t, false)
+	write(t, "x", root, "d", "f")
+	s.do("COPY", "/d", nil, "Destination: /alone", "Depth: 0").want(t, 201)
+	s.do("COPY", "/d", nil, "Destination: /all", "Depth: infinity").want(t, 201)
+	s.do("COPY", "/d", nil, "Destination: /no", "Depth: 1").want(t, 400)
+	s.do("MOVE", "/d", nil, "Destination: /no", "Depth: 0").want(t, 400)
+	if got := ls(t, root) + "|" + ls(t, root+"/alone") + "|" + ls(t, root+"/all"); got != "all alone d||f" {
+		t.Errorf("there is %s", got)
 	}
 }

@@ -10,18 +10,31 @@ import (
 	"path"
 	"strings"
 	"syscall"
+	"time"
 )
 
-// Uploads in progress are .fuseless-upload-<32 hex digits>, beside the file
-// that they replace: a rename is atomic only within a file system.
+// What is on its way is .fuseless-upload-<32 hex digits>, beside what it replaces: a rename is
+// atomic only within a file system. A folder, which rename(2) does not replace, lies in
+// .fuseless-replaced-<32 hex digits> until what replaces it is in its place.
 const (
 	temporaryPrefix = ".fuseless-upload-"
+	replacedPrefix  = ".fuseless-replaced-"
 	temporaryDigits = 32
 )
 
 func isTemporary(base string) bool {
 	digits, ok := strings.CutPrefix(base, temporaryPrefix)
+	if !ok {
+		digits, ok = strings.CutPrefix(base, replacedPrefix)
+	}
 	return ok && len(digits) == temporaryDigits && strings.Trim(digits, "0123456789abcdef") == ""
+}
+
+// beside is a new name beside name.
+func beside(name, prefix string) string {
+	var id [temporaryDigits / 2]byte
+	rand.Read(id[:]) // never fails, since Go 1.24
+	return path.Join(path.Dir(name), prefix+hex.EncodeToString(id[:]))
 }
 
 func hasTemporary(name string) bool {
@@ -57,21 +70,25 @@ func (d *Dir) place(op, name string) (fs.FileInfo, error) {
 
 var errHidden = refuse(403, "something that cannot be shown has this name: a special file, or a link that leads nowhere or out of the folder")
 
-func (d *Dir) OpenWrite(_ context.Context, name string) (Upload, error) {
+// replaceable is place for what is to be replaced.
+func (d *Dir) replaceable(name string) (fs.FileInfo, error) {
 	old, err := d.place("write", name)
+	if _, ok := old.(interface{ linked() }); ok && err == nil {
+		// The rename would put something in the place of the link.
+		err = &fs.PathError{Op: "write", Path: name, Err: refuse(403, "this is a symbolic link; write to what it points to")}
+	}
+	return old, err
+}
+
+func (d *Dir) OpenWrite(_ context.Context, name string) (Upload, error) {
+	old, err := d.replaceable(name)
 	if err != nil {
 		return nil, err
 	}
 	if old != nil && old.IsDir() {
 		return nil, &fs.PathError{Op: "write", Path: name, Err: syscall.EISDIR}
 	}
-	if _, ok := old.(interface{ linked() }); ok {
-		// The rename would put a file in the place of the link.
-		return nil, &fs.PathError{Op: "write", Path: name, Err: refuse(403, "this is a symbolic link; write to the file that it points to")}
-	}
-	var id [temporaryDigits / 2]byte
-	rand.Read(id[:]) // never fails, since Go 1.24
-	temp := path.Join(path.Dir(name), temporaryPrefix+hex.EncodeToString(id[:]))
+	temp := beside(name, temporaryPrefix)
 	f, err := d.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return nil, readError("write", name, err)
@@ -80,6 +97,7 @@ func (d *Dir) OpenWrite(_ context.Context, name string) (Upload, error) {
 	if old != nil {
 		u.mode = old.Mode().Perm()
 		u.keepMode = true
+		u.like = name
 	}
 	return u, nil
 }
@@ -90,6 +108,17 @@ type dirUpload struct {
 	temp, name string
 	mode       fs.FileMode // of the replaced file
 	keepMode   bool
+	like       string    // whose extended attributes it gets; "": nobody's
+	modTime    time.Time // zero: that of the writing
+}
+
+func (u *dirUpload) SetModTime(t time.Time) { u.modTime = t }
+
+func (u *dirUpload) CopyOf(name string, fi fs.FileInfo) {
+	u.like, u.modTime = name, fi.ModTime()
+	if !u.keepMode {
+		u.mode, u.keepMode = fi.Mode().Perm(), true
+	}
 }
 
 func (u *dirUpload) Commit() error {
@@ -105,6 +134,13 @@ func (u *dirUpload) commit() error {
 	if u.keepMode {
 		// Not every file system has modes; the contents matter more.
 		_ = u.Chmod(u.mode)
+	}
+	if u.like != "" {
+		u.d.copyAttrs(u.like, u.File)
+	}
+	if !u.modTime.IsZero() {
+		// As with the mode: the contents are there, and matter more.
+		_ = u.d.root.Chtimes(u.temp, time.Time{}, u.modTime)
 	}
 	if err := u.Sync(); err != nil {
 		return err
@@ -138,6 +174,25 @@ func (d *Dir) syncFolder(name string) error {
 	return err
 }
 
+func (d *Dir) Create(_ context.Context, name string) error {
+	if _, err := d.place("create", name); err != nil {
+		return err
+	}
+	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return readError("create", name, err)
+	}
+	err = f.Sync()
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		d.root.Remove(name) // empty, and made by us
+		return err
+	}
+	return d.syncFolder(path.Dir(name))
+}
+
 func (d *Dir) Mkdir(_ context.Context, name string) error {
 	if _, err := d.place("mkdir", name); err != nil {
 		return err
@@ -163,5 +218,43 @@ func (d *Dir) Rename(_ context.Context, oldName, newName string) error {
 			return err
 		}
 	}
-	return d.root.Rename(oldName, newName)
+	return d.replace(oldName, newName)
+}
+
+// replace gives something another name, at which something may be.
+func (d *Dir) replace(oldName, newName string) error {
+	from, err := d.root.Lstat(oldName)
+	if err != nil {
+		return readError("rename", oldName, err)
+	}
+	to, err := d.root.Lstat(newName)
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return readError("rename", newName, err)
+	case err == nil && os.SameFile(from, to):
+		// rename(2) does nothing with two names of one file.
+		if err := d.root.Remove(oldName); err != nil {
+			return err
+		}
+	case err == nil && (from.IsDir() || to.IsDir()):
+		aside := beside(newName, replacedPrefix)
+		if err := d.root.Rename(newName, aside); err != nil {
+			return err
+		}
+		if err := d.root.Rename(oldName, newName); err != nil {
+			return errors.Join(err, d.root.Rename(aside, newName))
+		}
+		// It is done; what could not be removed is unseen.
+		_ = d.root.RemoveAll(aside)
+	default:
+		if err := d.root.Rename(oldName, newName); err != nil {
+			return err
+		}
+	}
+	if path.Dir(oldName) != path.Dir(newName) {
+		if err := d.syncFolder(path.Dir(oldName)); err != nil {
+			return err
+		}
+	}
+	return d.syncFolder(path.Dir(newName))
 }

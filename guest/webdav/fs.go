@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"io/fs"
+	"time"
 )
 
 // FS is what the server shows. Names are as in io/fs: "." is the root,
@@ -46,11 +47,28 @@ type WriteFS interface {
 	// OpenWrite begins to replace, or to create, the file name. Nothing is to
 	// be seen under name until Commit.
 	OpenWrite(ctx context.Context, name string) (Upload, error)
+	// Create makes an empty file, durable on return. The error is fs.ErrExist if there is
+	// something, which stays as it is.
+	Create(ctx context.Context, name string) error
 	Mkdir(ctx context.Context, name string) error
 	// Remove removes name with all that is in it, but not what a symbolic link points to.
 	Remove(ctx context.Context, name string) error
-	// Rename replaces a file at newName, as rename(2) does.
+	// Rename replaces whatever is at newName; where it fails, that stays. Of two names of
+	// one file the new one is left.
 	Rename(ctx context.Context, oldName, newName string) error
+	// Stage begins to replace, or to create, name, which may be a folder with all that is in
+	// it.
+	Stage(ctx context.Context, name string) (Stage, error)
+}
+
+// Stage is where a copy is made, unseen. It ends with either Commit or Abort; a failed Commit
+// leaves nothing to abort, and what was there before.
+type Stage interface {
+	// Mkdir and OpenWrite make something; "." is what takes the place of the name.
+	Mkdir(ctx context.Context, at, like string) error // with the properties of the folder like
+	OpenWrite(ctx context.Context, at string) (Upload, error)
+	Commit() error // durable on return
+	Abort()
 }
 
 // Upload is a file on its way. It ends with either Commit or Abort. A failed
@@ -59,6 +77,11 @@ type WriteFS interface {
 type Upload interface {
 	io.Writer
 	Stat() (fs.FileInfo, error)
+	// SetModTime sets the time that it is to have.
+	SetModTime(t time.Time)
+	// CopyOf says that it is a copy of name, which fi describes: it is to have its
+	// properties and modification time, and not the properties of what it replaces.
+	CopyOf(name string, fi fs.FileInfo)
 	Commit() error // durable on return
 	Abort()
 }

@@ -1,7 +1,6 @@
 package webdav
 
 import (
-	"context"
 	"io/fs"
 	"mime"
 	"path"
@@ -50,9 +49,3 @@ func writable(t time.Time) time.Time {
 	}
 	return t
 }
-
-// davInfo gives x/net what it would otherwise open the file for.
-type davInfo struct{ fs.FileInfo }
-
-func (i davInfo) ContentType(context.Context) (string, error) { return contentType(i.Name()), nil }
-func (i davInfo) ETag(context.Context) (string, error)        { return etag(i.FileInfo), nil }

@@ -18,7 +18,7 @@ func TestLitmus(t *testing.T) {
 		t.Skip("litmus is not installed (Debian: apt install litmus)")
 	}
 	summary := regexp.MustCompile(`summary for .(\w+).: of \d+ tests run: (\d+) passed, (\d+) failed`)
-	for suite, floor := range map[string]int{"basic": 16, "copymove": 13, "http": 4, "props": 11, "locks": 30} {
+	for suite, floor := range map[string]int{"basic": 16, "copymove": 13, "http": 4, "props": 11, "locks": 41} {
 		t.Run(suite, func(t *testing.T) {
 			s, _ := serveDir(t, false)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

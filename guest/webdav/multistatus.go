@@ -2,6 +2,7 @@ package webdav
 
 import (
 	"bufio"
+	"encoding/xml"
 	"io"
 	"io/fs"
 	"net/http"
@@ -24,6 +25,8 @@ type multistatus struct {
 	ok  []byte // scratch: the properties with status 200, 403, 404
 	no  []byte
 	un  []byte
+
+	dead func(name string) ([]deadProp, error) // nil: there are none
 }
 
 func newMultistatus(w http.ResponseWriter, sel selection) *multistatus {
@@ -57,6 +60,7 @@ func (m *multistatus) write(name string, fi fs.FileInfo) {
 func (m *multistatus) properties(name string, fi fs.FileInfo) {
 	m.ok, m.no, m.un = m.ok[:0], m.no[:0], m.un[:0]
 	_, unknown := fi.(Unknown)
+	dead := m.deadOf(name, unknown)
 	for i, p := range m.sel.props {
 		if unknown && p.needsFI {
 			m.un = append(m.un, m.sel.empty[i]...)
@@ -71,6 +75,8 @@ func (m *multistatus) properties(name string, fi fs.FileInfo) {
 			m.ok, has = p.value(m.ok, name, fi)
 		}
 		switch {
+		case !has && p.value == nil && dead[m.sel.names[i]] != nil:
+			m.ok = append(m.ok, dead[m.sel.names[i]]...)
 		case !has:
 			m.ok = m.ok[:before]
 			if !m.sel.quiet || p.value == nil {
@@ -84,6 +90,32 @@ func (m *multistatus) properties(name string, fi fs.FileInfo) {
 			m.ok = append(m.ok, '>')
 		}
 	}
+}
+
+// deadOf are the dead properties of an entry by name, as far as they are wanted. All of them, if
+// all are, it adds to those that are there.
+func (m *multistatus) deadOf(name string, unknown bool) map[xml.Name]xmlText {
+	if m.dead == nil || unknown || !m.sel.quiet && !m.sel.unknown {
+		return nil
+	}
+	props, err := m.dead(name)
+	if err != nil {
+		return nil // as if it had none: an entry is not to be missing for them
+	}
+	byName := map[xml.Name]xmlText{}
+	for _, p := range props {
+		byName[p.name] = p.text
+		switch {
+		case m.sel.namesOnly:
+			m.ok = appendEnd(appendStart(m.ok, xml.StartElement{Name: p.name}), p.name)
+		case m.sel.quiet:
+			m.ok = append(m.ok, p.text...)
+		}
+	}
+	if m.sel.quiet {
+		return nil
+	}
+	return byName
 }
 
 func appendPropstat(b, props []byte, status string) []byte {

@@ -57,6 +57,11 @@ func (s *Server) propfind(w http.ResponseWriter, r *http.Request, name string) {
 		s.absences.listed(name, began, entries)
 	}
 	m := newMultistatus(w, s.selection(asked, s.quotaProperties(r, asked, self)))
+	if s.props != nil {
+		m.dead = func(n string) ([]deadProp, error) {
+			return s.deadPropsOf(r.Context(), path.Join(stored, strings.TrimPrefix(n, name)))
+		}
+	}
 	// The hrefs are of the name as it was asked for, in whatever form it is
 	// stored: macOS takes for the folder itself what is not longer than the path
 	// that it asked for (webdavfs, GetComponentName), and davfs2 drops what does not

@@ -52,10 +52,24 @@ var liveProperties = []property{
 	}},
 }
 
-// supportedLock is there for those who may lock.
+// supportedLock is there for those who may lock (RFC 4918 15.10).
 var supportedLock = property{"supportedlock", false, func(b []byte, _ string, _ fs.FileInfo) ([]byte, bool) {
-	return append(b, "<D:lockentry><D:lockscope><D:exclusive/></D:lockscope><D:locktype><D:write/></D:locktype></D:lockentry>"...), true
+	for _, scope := range []string{"exclusive", "shared"} {
+		b = append(b, "<D:lockentry><D:lockscope><D:"+scope+"/></D:lockscope><D:locktype><D:write/></D:locktype></D:lockentry>"...)
+	}
+	return b, true
 }}
+
+// lockDiscovery are the locks on an entry (RFC 4918 15.8).
+func (s *Server) lockDiscovery() property {
+	now := s.locks.now()
+	return property{"lockdiscovery", false, func(b []byte, name string, _ fs.FileInfo) ([]byte, bool) {
+		for _, k := range s.locks.on(name) {
+			b = append(b, k.active(now)...)
+		}
+		return b, true
+	}}
+}
 
 func fileOnly(f func([]byte, fs.FileInfo) []byte) func([]byte, string, fs.FileInfo) ([]byte, bool) {
 	return func(b []byte, _ string, fi fs.FileInfo) ([]byte, bool) {
@@ -69,7 +83,9 @@ func fileOnly(f func([]byte, fs.FileInfo) []byte) func([]byte, string, fs.FileIn
 // selection is a wanted made ready to be applied to many entries.
 type selection struct {
 	props     []property // a nil value is a property that nothing has
+	names     []xml.Name // of each property
 	empty     [][]byte   // of each property, the element without a value
+	unknown   bool       // some are not live
 	quiet     bool       // a property that the entry does not have is left out, not 404
 	namesOnly bool
 }
@@ -79,7 +95,7 @@ type selection struct {
 func (s *Server) selection(w wanted, byName []property) selection {
 	live := liveProperties
 	if !s.opt.ReadOnly {
-		live = append(live[:len(live):len(live)], supportedLock)
+		live = append(live[:len(live):len(live)], supportedLock, s.lockDiscovery())
 	}
 	sel := selection{quiet: w.all || w.namesOnly, namesOnly: w.namesOnly}
 	chosen := map[xml.Name]bool{}
@@ -109,6 +125,8 @@ func (s *Server) selection(w wanted, byName []property) selection {
 
 func (sel *selection) add(p property, space string) {
 	sel.props = append(sel.props, p)
+	sel.names = append(sel.names, xml.Name{Space: space, Local: p.local})
+	sel.unknown = sel.unknown || p.value == nil
 	e := []byte("<D:" + p.local + "/>")
 	if space == "" {
 		e = []byte("<" + p.local + ` xmlns=""/>`)

@@ -239,6 +239,25 @@ func (f *fakeFS) Open(ctx context.Context, name string) (File, error) {
 	return g, err
 }
 
+func (f *fakeFS) Stage(ctx context.Context, name string) (Stage, error) {
+	s, err := f.Dir.Stage(ctx, name)
+	return &fakeStage{s, f}, err
+}
+
+type fakeStage struct {
+	Stage
+	f *fakeFS
+}
+
+func (s *fakeStage) OpenWrite(ctx context.Context, at string) (Upload, error) {
+	on := s.f.count(new(int))
+	u, err := s.Stage.OpenWrite(ctx, at)
+	if err == nil && on.onWrite != nil {
+		u = on.onWrite(u)
+	}
+	return u, err
+}
+
 func (f *fakeFS) OpenWrite(ctx context.Context, name string) (Upload, error) {
 	on := f.count(new(int))
 	u, err := f.Dir.OpenWrite(ctx, name)

@@ -48,6 +48,12 @@ func statusOf(err error) int {
 // fail answers with the status for err and one line that says why, without
 // names or addresses of the server's side.
 func fail(w http.ResponseWriter, r *http.Request, err error) {
+	var locked *lockedError
+	if errors.As(err, &locked) {
+		b := appendHref([]byte(`<D:error xmlns:D="DAV:"><D:`+locked.element+`><D:href>`), locked.name, locked.dir)
+		writeXML(w, http.StatusLocked, string(append(b, "</D:href></D:"+locked.element+"></D:error>"...)))
+		return
+	}
 	status := statusOf(err)
 	reason := strings.ToLower(http.StatusText(status))
 	var ref *refusal

@@ -175,7 +175,7 @@ func TestDeleteAndMkcol(t *testing.T) {
 	}
 	f.set(faults{onStat: func(string) error { return syscall.EIO }})
 	for _, method := range []string{"DELETE", "COPY", "MOVE", "PROPPATCH", "PUT"} {
-		s.do(method, "/kept", nil, "Destination: /new").want(t, 500)
+		s.do(method, "/kept", strings.NewReader(removeNothing), "Destination: /new").want(t, 500)
 	}
 }
 

@@ -1,0 +1,60 @@
+package webdav
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	"path"
+)
+
+func (d *Dir) Stage(_ context.Context, name string) (Stage, error) {
+	old, err := d.replaceable(name)
+	if err != nil {
+		return nil, err
+	}
+	return &dirStage{d: d, name: name, temp: beside(name, temporaryPrefix), old: old}, nil
+}
+
+// dirStage is a Stage beside the name that it is for.
+type dirStage struct {
+	d          *Dir
+	name, temp string
+	old        fs.FileInfo // nil: nothing
+}
+
+func (s *dirStage) Mkdir(_ context.Context, at, like string) error {
+	p := path.Join(s.temp, at)
+	if err := s.d.root.Mkdir(p, 0o777); err != nil {
+		return readError("mkdir", p, err)
+	}
+	f, err := s.d.root.Open(p)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	s.d.copyAttrs(like, f)
+	return nil
+}
+
+func (s *dirStage) OpenWrite(_ context.Context, at string) (Upload, error) {
+	p := path.Join(s.temp, at)
+	f, err := s.d.root.OpenFile(p, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return nil, readError("write", p, err)
+	}
+	u := &dirUpload{File: f, d: s.d, temp: p, name: p}
+	if at == "." && s.old != nil && !s.old.IsDir() {
+		u.mode, u.keepMode = s.old.Mode().Perm(), true
+	}
+	return u, nil
+}
+
+func (s *dirStage) Commit() error {
+	err := s.d.replace(s.temp, s.name)
+	if err != nil {
+		s.Abort()
+	}
+	return err
+}
+
+func (s *dirStage) Abort() { _ = s.d.root.RemoveAll(s.temp) }
