@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func propertyUpdateOf(instructions string) string {
@@ -47,7 +49,7 @@ func (s *testServer) has(path, prop string) string {
 // What a client attaches to a file or folder stays with it.
 func TestDeadProperties(t *testing.T) {
 	s, root, _ := lockServer(t, "f", "d/g", "other")
-	if err := syscall.Setxattr(filepath.Join(root, "f"), "user.somebody's", []byte("x"), 0); err != nil {
+	if err := unix.Setxattr(filepath.Join(root, "f"), "user.somebody's", []byte("x"), 0); err != nil {
 		t.Skip("the file system for temporary files has no extended attributes: ", err)
 	}
 	const one, two = `<x:one xmlns:x="urn:p"></x:one>`, `<x:two xmlns:x="urn:p"></x:two>`
@@ -77,7 +79,7 @@ func TestDeadProperties(t *testing.T) {
 	}
 
 	somebodys := func(name string) bool {
-		n, _ := syscall.Getxattr(filepath.Join(root, name), "user.somebody's", make([]byte, 9))
+		n, _ := unix.Getxattr(filepath.Join(root, name), "user.somebody's", make([]byte, 9))
 		return n == 1
 	}
 	s.do("PUT", "/f", strings.NewReader("new contents")).want(t, 204)
