@@ -156,6 +156,15 @@ func TestNoLostUpdate(t *testing.T) {
 		t.Errorf("%d of %d updates", got, clients*each)
 	}
 
+	// Versions of the same size, one right after the other, are told apart.
+	tags := map[string]bool{}
+	for i := range 50 {
+		tags[s.do("PUT", "/counter", strings.NewReader(fmt.Sprintf("%09d", i))).want(t, 204).Header.Get("ETag")] = true
+	}
+	if len(tags) != 50 {
+		t.Errorf("50 versions have %d ETags", len(tags))
+	}
+
 	// The condition held when the body began, and does not when it has come.
 	tag := s.do("HEAD", "/counter", nil).Header.Get("ETag")
 	begun := make(chan bool, 3)

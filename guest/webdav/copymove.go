@@ -109,7 +109,7 @@ func (s *Server) copyInto(ctx context.Context, stage Stage, at, src string, from
 	if !from.IsDir() {
 		return s.copyFile(ctx, stage, at, src, from)
 	}
-	if err := stage.Mkdir(ctx, at, src); err != nil || !deep {
+	if err := stage.Mkdir(ctx, at, src, from.Mode().Perm()); err != nil || !deep {
 		return err
 	}
 	infos, err := s.fs.FS.ReadDir(ctx, src)
@@ -142,9 +142,9 @@ func (s *Server) copyFile(ctx context.Context, stage Stage, at, src string, from
 	if err != nil {
 		return err
 	}
-	n, err := io.CopyBuffer(struct{ io.Writer }{u}, struct{ io.Reader }{f}, make([]byte, copyBuffer))
-	if err == nil && n != from.Size() {
-		err = refuse(http.StatusServiceUnavailable, "the file is being changed; try again")
+	_, err = io.CopyBuffer(struct{ io.Writer }{u}, struct{ io.Reader }{f}, make([]byte, copyBuffer))
+	if err == nil {
+		err = stays(ctx, s.fs.FS, src, f, from)
 	}
 	if err != nil {
 		u.Abort()
@@ -152,6 +152,25 @@ func (s *Server) copyFile(ctx context.Context, stage Stage, at, src string, from
 	}
 	u.CopyOf(src, from)
 	return u.Commit()
+}
+
+// stays is an error unless a file that was read is the one that was described, and is still
+// there.
+func stays(ctx context.Context, fsys FS, name string, f File, was fs.FileInfo) error {
+	opened, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	now, err := fsys.Stat(ctx, name)
+	if err != nil {
+		return err
+	}
+	for _, fi := range []fs.FileInfo{opened, now} {
+		if !sameVersion(fi, was) {
+			return errChanged
+		}
+	}
+	return nil
 }
 
 // copyBuffer is how much is copied at once, in bytes: whole blocks of gocryptfs (see putBuffer).
@@ -184,6 +203,9 @@ func (s *Server) checkCopyMove(r *http.Request, src, dst string) (from fs.FileIn
 	if from, err = s.fs.Stat(ctx, src); err != nil {
 		return nil, false, err
 	}
+	if _, ok := from.(interface{ linked() }); ok && r.Method == "MOVE" && path.Dir(src) != path.Dir(dst) {
+		return nil, false, refuse(http.StatusForbidden, "a symbolic link would lead nowhere in another folder; move what it points to")
+	}
 	if err := s.folderOf(r, dst); err != nil {
 		return nil, false, err
 	}
@@ -202,7 +224,9 @@ func (s *Server) checkCopyMove(r *http.Request, src, dst string) (from fs.FileIn
 	if err != nil {
 		return nil, false, err
 	}
-	if sameFile(from, to) && (r.Method == "COPY" || from.IsDir()) {
+	if sameFile(from, to) {
+		// By another name: a link to it, a hard link, or the same entry by way of a linked folder.
+		// rename(2) does nothing with two names of one file, or what is asked for would leave none.
 		return nil, false, refuse(http.StatusForbidden, "the destination is the source")
 	}
 	return from, true, nil

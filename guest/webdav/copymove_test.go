@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestMoveAndCopyRefuseBeforeTheyDelete(t *testing.T) {
@@ -30,9 +31,6 @@ func TestMoveAndCopyRefuseBeforeTheyDelete(t *testing.T) {
 			{"/none", "/c", 404}, {"/none", "/c/z", 404}, {"/a", "/none/new", 409}, {"/a/x", "/c/z/new", 409},
 			{"/a/x", "/c/%00", 400}, {"/a/x", "", 400}, {"/a/x", "c", 400}, {"/a/x", "http://localhost:1/c", 502},
 		} {
-			if c.src == "/a/x" && c.dst == "/la/x" && method == "MOVE" {
-				continue // the same file by two names, like a hard link
-			}
 			for _, overwrite := range []string{"Overwrite: T", "X: y"} {
 				s.do(method, c.src, nil, "Destination: "+c.dst, overwrite).want(t, c.status)
 			}
@@ -91,9 +89,86 @@ func TestMoveBetweenHardLinks(t *testing.T) {
 	if err := os.Link(root+"/a", root+"/b"); err != nil {
 		t.Fatal(err)
 	}
-	s.do("MOVE", "/a", nil, "Destination: /b").want(t, 204)
-	if ls(t, root) != "b" || read(t, root, "b") != "x" {
+	s.do("MOVE", "/a", nil, "Destination: /b").want(t, 403)
+	if ls(t, root) != "a b" || read(t, root, "b") != "x" {
 		t.Errorf("there is %s", ls(t, root))
+	}
+}
+
+// A file that has other names, by way of links, is not lost when one takes the place of another.
+func TestMoveOfLinks(t *testing.T) {
+	s, root := serveDir(t, false)
+	write(t, "x", root, "a", "x")
+	write(t, "f", root, "f")
+	for link, to := range map[string]string{"la": "a", "lf": "f"} {
+		if err := os.Symlink(to, filepath.Join(root, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct{ src, dst string }{{"/la/x", "/a/x"}, {"/a/x", "/la/x"}, {"/lf", "/f"}, {"/f", "/lf"}, {"/la", "/a"}, {"/lf", "/a/lf"}} {
+		for _, overwrite := range []string{"Overwrite: T", "X: y"} {
+			s.do("MOVE", c.src, nil, "Destination: "+c.dst, overwrite).want(t, 403)
+		}
+	}
+	if got := read(t, root, "a", "x") + read(t, root, "f") + ls(t, root) + ls(t, root+"/a"); got != "xfa f la lfx" {
+		t.Errorf("there is %s", got)
+	}
+	s.do("MOVE", "/lf", nil, "Destination: /renamed").want(t, 201)
+	if to, err := os.Readlink(root + "/renamed"); err != nil || to != "f" {
+		t.Errorf("the link has become %q (%v)", to, err)
+	}
+}
+
+// A copy of what is private is private, also while it is made.
+func TestCopyKeepsModes(t *testing.T) {
+	root := t.TempDir()
+	write(t, "x", root, "d", "sub", "f")
+	write(t, "y", root, "secret")
+	for name, mode := range map[string]os.FileMode{"d": 0o700, "d/sub": 0o500, "d/sub/f": 0o644, "secret": 0o600} {
+		if err := os.Chmod(filepath.Join(root, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { // for who removes it
+		os.Chmod(filepath.Join(root, "d/sub"), 0o700)
+		os.Chmod(filepath.Join(root, "copy/sub"), 0o700)
+	})
+	f := &fakeFS{Dir: newDir(t, root)}
+	s := serve(t, f, false)
+	f.set(faults{onWrite: func(u Upload) Upload {
+		names, _ := filepath.Glob(filepath.Join(root, ".fuseless-*"))
+		for _, n := range names {
+			if fi, err := os.Stat(n); err != nil || fi.Mode().Perm()&0o077 != 0 {
+				t.Errorf("on its way it is %v (%v)", fi.Mode(), err)
+			}
+		}
+		return u
+	}})
+	s.do("COPY", "/d", nil, "Destination: /copy").want(t, 201)
+	s.do("PUT", "/secret", strings.NewReader("z")).want(t, 204)
+	s.do("COPY", "/secret", nil, "Destination: /other").want(t, 201)
+	for name, mode := range map[string]os.FileMode{"copy": 0o700, "copy/sub": 0o500, "copy/sub/f": 0o644, "secret": 0o600, "other": 0o600} {
+		if fi, err := os.Stat(filepath.Join(root, name)); err != nil || fi.Mode().Perm() != mode {
+			t.Errorf("%s: %v, not %v (%v)", name, fi.Mode(), mode, err)
+		}
+	}
+}
+
+// A copy is of one version of a file, or none.
+func TestCopyOfAChangingFile(t *testing.T) {
+	root := t.TempDir()
+	write(t, "old", root, "f")
+	f := &fakeFS{Dir: newDir(t, root)}
+	s := serve(t, f, false)
+	f.set(faults{onOpen: func(_ string, g File) (File, error) {
+		put(t, filepath.Join(root, "f"), "new") // in place, as long as before
+		later := time.Now().Add(time.Hour)
+		return g, os.Chtimes(filepath.Join(root, "f"), later, later)
+	}})
+	s.do("COPY", "/f", nil, "Destination: /copy").want(t, 503)
+	f.set(faults{})
+	if got := ls(t, root); got != "f" {
+		t.Errorf("there is %s", got)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 )
 
 func (d *Dir) Stage(_ context.Context, name string) (Stage, error) {
@@ -20,25 +21,31 @@ type dirStage struct {
 	d          *Dir
 	name, temp string
 	old        fs.FileInfo // nil: nothing
+	folders    []stagedFolder
 }
 
-func (s *dirStage) Mkdir(_ context.Context, at, like string) error {
+type stagedFolder struct {
+	path string
+	mode fs.FileMode
+}
+
+func (s *dirStage) Mkdir(_ context.Context, at, like string, mode fs.FileMode) error {
 	p := path.Join(s.temp, at)
-	if err := s.d.root.Mkdir(p, 0o777); err != nil {
+	if err := s.d.root.Mkdir(p, 0o700); err != nil {
 		return readError("mkdir", p, err)
 	}
+	s.folders = append(s.folders, stagedFolder{p, mode})
 	f, err := s.d.root.Open(p)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	s.d.copyAttrs(like, f)
-	return nil
+	return s.d.copyAttrs(like, f)
 }
 
 func (s *dirStage) OpenWrite(_ context.Context, at string) (Upload, error) {
 	p := path.Join(s.temp, at)
-	f, err := s.d.root.OpenFile(p, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	f, err := s.d.root.OpenFile(p, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, readError("write", p, err)
 	}
@@ -50,6 +57,10 @@ func (s *dirStage) OpenWrite(_ context.Context, at string) (Upload, error) {
 }
 
 func (s *dirStage) Commit() error {
+	// Those in folders first: a folder may get a mode by which nothing in it can be changed.
+	for _, f := range slices.Backward(s.folders) {
+		_ = s.d.root.Chmod(f.path, f.mode) // as for files; it is 0700 where that fails
+	}
 	err := s.d.replace(s.temp, s.name)
 	if err != nil {
 		s.Abort()

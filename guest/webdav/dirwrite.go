@@ -89,7 +89,11 @@ func (d *Dir) OpenWrite(_ context.Context, name string) (Upload, error) {
 		return nil, &fs.PathError{Op: "write", Path: name, Err: syscall.EISDIR}
 	}
 	temp := beside(name, temporaryPrefix)
-	f, err := d.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	mode := fs.FileMode(0o666)
+	if old != nil {
+		mode = 0o600 // until it has that of the old one, which others may not be allowed to read
+	}
+	f, err := d.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return nil, readError("write", name, err)
 	}
@@ -97,7 +101,7 @@ func (d *Dir) OpenWrite(_ context.Context, name string) (Upload, error) {
 	if old != nil {
 		u.mode = old.Mode().Perm()
 		u.keepMode = true
-		u.like = name
+		u.like, u.follows = name, true
 	}
 	return u, nil
 }
@@ -109,6 +113,7 @@ type dirUpload struct {
 	mode       fs.FileMode // of the replaced file
 	keepMode   bool
 	like       string    // whose extended attributes it gets; "": nobody's
+	follows    bool      // it is another version of what is at name
 	modTime    time.Time // zero: that of the writing
 }
 
@@ -136,7 +141,12 @@ func (u *dirUpload) commit() error {
 		_ = u.Chmod(u.mode)
 	}
 	if u.like != "" {
-		u.d.copyAttrs(u.like, u.File)
+		if err := u.d.copyAttrs(u.like, u.File); err != nil {
+			return err // else what somebody has attached would be lost with the old file
+		}
+	}
+	if u.follows && u.modTime.IsZero() {
+		u.modTime = u.later()
 	}
 	if !u.modTime.IsZero() {
 		// As with the mode: the contents are there, and matter more.
@@ -152,6 +162,25 @@ func (u *dirUpload) commit() error {
 		return err
 	}
 	return u.d.syncFolder(path.Dir(u.name))
+}
+
+// later is a modification time for a version that was written within the same step of the file
+// system's clock as the one before, which sshfs has in seconds: with the same time and
+// size it would pass for that one (ETag, If-Match). Zero: it is later as it is.
+func (u *dirUpload) later() time.Time {
+	before, err := u.d.root.Lstat(u.name)
+	if err != nil {
+		return time.Time{}
+	}
+	now, err := u.Stat()
+	if err != nil || now.ModTime().After(before.ModTime()) {
+		return time.Time{}
+	}
+	step := time.Second
+	if before.ModTime().Nanosecond() != 0 {
+		step = time.Microsecond
+	}
+	return before.ModTime().Add(step)
 }
 
 func (u *dirUpload) Abort() {
@@ -221,6 +250,8 @@ func (d *Dir) Rename(_ context.Context, oldName, newName string) error {
 	return d.replace(oldName, newName)
 }
 
+var errSameFile = refuse(403, "the destination is the source by another name (a hard link)")
+
 // replace gives something another name, at which something may be.
 func (d *Dir) replace(oldName, newName string) error {
 	from, err := d.root.Lstat(oldName)
@@ -232,10 +263,7 @@ func (d *Dir) replace(oldName, newName string) error {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return readError("rename", newName, err)
 	case err == nil && os.SameFile(from, to):
-		// rename(2) does nothing with two names of one file.
-		if err := d.root.Remove(oldName); err != nil {
-			return err
-		}
+		return &fs.PathError{Op: "rename", Path: oldName, Err: errSameFile} // rename(2) does nothing
 	case err == nil && (from.IsDir() || to.IsDir()):
 		aside := beside(newName, replacedPrefix)
 		if err := d.root.Rename(newName, aside); err != nil {
@@ -247,8 +275,15 @@ func (d *Dir) replace(oldName, newName string) error {
 		// It is done; what could not be removed is unseen.
 		_ = d.root.RemoveAll(aside)
 	default:
+		there := err == nil
 		if err := d.root.Rename(oldName, newName); err != nil {
 			return err
+		}
+		if there {
+			// Over sshfs, two names of one file look like two files, and rename(2) has done nothing.
+			if _, err := d.root.Lstat(oldName); err == nil {
+				return &fs.PathError{Op: "rename", Path: oldName, Err: errSameFile}
+			}
 		}
 	}
 	if path.Dir(oldName) != path.Dir(newName) {

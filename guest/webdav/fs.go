@@ -53,8 +53,8 @@ type WriteFS interface {
 	Mkdir(ctx context.Context, name string) error
 	// Remove removes name with all that is in it, but not what a symbolic link points to.
 	Remove(ctx context.Context, name string) error
-	// Rename replaces whatever is at newName; where it fails, that stays. Of two names of
-	// one file the new one is left.
+	// Rename replaces whatever is at newName; where it fails, that stays. It fails for two
+	// names of one file.
 	Rename(ctx context.Context, oldName, newName string) error
 	// Stage begins to replace, or to create, name, which may be a folder with all that is in
 	// it.
@@ -65,7 +65,8 @@ type WriteFS interface {
 // leaves nothing to abort, and what was there before.
 type Stage interface {
 	// Mkdir and OpenWrite make something; "." is what takes the place of the name.
-	Mkdir(ctx context.Context, at, like string) error // with the properties of the folder like
+	// Mkdir gives the folder the properties of the folder like and, at the end, its mode.
+	Mkdir(ctx context.Context, at, like string, mode fs.FileMode) error
 	OpenWrite(ctx context.Context, at string) (Upload, error)
 	Commit() error // durable on return
 	Abort()
@@ -77,6 +78,8 @@ type Stage interface {
 type Upload interface {
 	io.Writer
 	Stat() (fs.FileInfo, error)
+	// Sync makes what is written durable, so that Commit need not take long.
+	Sync() error
 	// SetModTime sets the time that it is to have.
 	SetModTime(t time.Time)
 	// CopyOf says that it is a copy of name, which fi describes: it is to have its

@@ -1,7 +1,6 @@
 package webdav
 
 import (
-	"bytes"
 	"encoding/xml"
 	"errors"
 	"io"
@@ -145,7 +144,7 @@ func readLockInfo(body []byte) (shared bool, owner []byte, err error) {
 		Write     *struct{} `xml:"DAV: locktype>write"`
 		Owner     *xmlText  `xml:"DAV: owner"`
 	}
-	dec := xml.NewTokenDecoder(&strictNamespaces{dec: xml.NewDecoder(bytes.NewReader(body))})
+	dec := strictXML(body)
 	if err := dec.Decode(&l); err != nil || l.Write == nil || (l.Exclusive == nil) == (l.Shared == nil) {
 		return false, nil, errLockInfo
 	}

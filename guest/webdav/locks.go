@@ -6,7 +6,6 @@ import (
 	"iter"
 	"maps"
 	"path"
-	"slices"
 	"sync"
 	"time"
 
@@ -74,19 +73,23 @@ func (l *locks) refusal(targets []target, submitted map[string]bool) *lock {
 	for _, t := range targets {
 		key := lockKey(t.name)
 		folder := path.Dir(key)
-		var on []*lock
 		for k := range active {
-			if k.covers(key) || t.member && key != "." && k.root == folder || t.tree && within(k.root, key) {
-				on = append(on, k)
-			}
-		}
-		for _, k := range on {
 			if submitted[k.token] {
 				continue
 			}
-			// Only shared locks are on the same thing.
-			shares := func(o *lock) bool { return submitted[o.token] && (o.covers(k.root) || k.covers(o.root)) }
-			if !slices.ContainsFunc(on, shares) {
+			// shares: one that is submitted is on the same thing. Only shared locks are.
+			shares := func(thing string, deep bool) bool {
+				for o := range active {
+					if submitted[o.token] && o.covers(thing) && (o.deep || !deep) {
+						return true
+					}
+				}
+				return false
+			}
+			switch {
+			case k.covers(key) && !shares(key, t.tree && k.deep),
+				t.member && key != "." && k.covers(folder) && !shares(folder, false),
+				t.tree && !k.covers(key) && within(k.root, key) && !shares(k.root, false):
 				return k
 			}
 		}

@@ -149,6 +149,25 @@ func TestSharedLocks(t *testing.T) {
 	s.do("PUT", "/f", strings.NewReader("x")).want(t, 204)
 }
 
+// A token of a part opens nothing of what somebody else has locked around it.
+func TestSharedLockOnAPart(t *testing.T) {
+	s, root, _ := lockServer(t, "d/f", "d/g")
+	whole := s.lock("/d", "shared")
+	part := s.lock("/d/f", "shared", "Depth: 0")
+	s.do("DELETE", "/d", nil, "If: </d/f> ("+part+")").want(t, 423)
+	s.do("DELETE", "/d/f", nil, "If: </d/f> ("+part+")").want(t, 423) // /d loses a member
+	s.do("PUT", "/d/f", strings.NewReader("x"), "If: </d/f> ("+part+")").want(t, 204)
+	s.do("DELETE", "/d/f", nil, "If: </d> ("+whole+")").want(t, 204)
+	s.do("UNLOCK", "/d", nil, "Lock-Token: "+whole).want(t, 204)
+	alone := s.lock("/d", "shared", "Depth: 0")
+	deep := s.lock("/d", "shared")
+	s.do("DELETE", "/d", nil, "If: </d> ("+alone+")").want(t, 423)
+	s.do("DELETE", "/d", nil, "If: </d> ("+deep+")").want(t, 204)
+	if ls(t, root) != "" {
+		t.Errorf("there is %s", ls(t, root))
+	}
+}
+
 // A lock says what it is, as long as it is there.
 func TestLockIsDescribed(t *testing.T) {
 	s, _, c := lockServer(t, "d/ä")

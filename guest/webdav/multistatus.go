@@ -26,7 +26,7 @@ type multistatus struct {
 	no  []byte
 	un  []byte
 
-	dead func(name string) ([]deadProp, error) // nil: there are none
+	dead func(stored string) ([]deadProp, error) // nil: there are none
 }
 
 func newMultistatus(w http.ResponseWriter, sel selection) *multistatus {
@@ -37,9 +37,10 @@ func newMultistatus(w http.ResponseWriter, sel selection) *multistatus {
 	return m
 }
 
-// write writes the response for one entry; an error shows in close.
-func (m *multistatus) write(name string, fi fs.FileInfo) {
-	m.properties(name, fi)
+// write writes the response for one entry, which the file system has as stored; an error
+// shows in close.
+func (m *multistatus) write(name, stored string, fi fs.FileInfo) {
+	m.properties(name, stored, fi)
 	b := append(m.b[:0], "<D:response><D:href>"...)
 	b = appendHref(b, name, fi.IsDir())
 	b = append(b, "</D:href>"...)
@@ -57,10 +58,10 @@ func (m *multistatus) write(name string, fi fs.FileInfo) {
 	m.w.Write(b)
 }
 
-func (m *multistatus) properties(name string, fi fs.FileInfo) {
+func (m *multistatus) properties(name, stored string, fi fs.FileInfo) {
 	m.ok, m.no, m.un = m.ok[:0], m.no[:0], m.un[:0]
 	_, unknown := fi.(Unknown)
-	dead := m.deadOf(name, unknown)
+	dead := m.deadOf(stored, unknown)
 	for i, p := range m.sel.props {
 		if unknown && p.needsFI {
 			m.un = append(m.un, m.sel.empty[i]...)
@@ -94,11 +95,11 @@ func (m *multistatus) properties(name string, fi fs.FileInfo) {
 
 // deadOf are the dead properties of an entry by name, as far as they are wanted. All of them, if
 // all are, it adds to those that are there.
-func (m *multistatus) deadOf(name string, unknown bool) map[xml.Name]xmlText {
+func (m *multistatus) deadOf(stored string, unknown bool) map[xml.Name]xmlText {
 	if m.dead == nil || unknown || !m.sel.quiet && !m.sel.unknown {
 		return nil
 	}
-	props, err := m.dead(name)
+	props, err := m.dead(stored)
 	if err != nil {
 		return nil // as if it had none: an entry is not to be missing for them
 	}

@@ -1,7 +1,6 @@
 package webdav
 
 import (
-	"bytes"
 	"encoding/xml"
 	"errors"
 	"io"
@@ -58,17 +57,15 @@ func (s *Server) propfind(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	m := newMultistatus(w, s.selection(asked, s.quotaProperties(r, asked, self)))
 	if s.props != nil {
-		m.dead = func(n string) ([]deadProp, error) {
-			return s.deadPropsOf(r.Context(), path.Join(stored, strings.TrimPrefix(n, name)))
-		}
+		m.dead = func(stored string) ([]deadProp, error) { return s.deadPropsOf(r.Context(), stored) }
 	}
 	// The hrefs are of the name as it was asked for, in whatever form it is
 	// stored: macOS takes for the folder itself what is not longer than the path
 	// that it asked for (webdavfs, GetComponentName), and davfs2 drops what does not
 	// begin with that path (its webdav.c, prop_result).
-	m.write(name, self)
+	m.write(name, stored, self)
 	for _, fi := range entries {
-		m.write(path.Join(name, fi.Name()), fi)
+		m.write(path.Join(name, fi.Name()), path.Join(stored, fi.Name()), fi)
 	}
 	if err := m.close(); err != nil {
 		panic(http.ErrAbortHandler) // the client is gone
@@ -98,7 +95,7 @@ func readPropfind(body io.Reader) (wanted, error) {
 	if err == nil && len(b) == 0 {
 		return wanted{all: true}, nil
 	}
-	dec := xml.NewTokenDecoder(&strictNamespaces{dec: xml.NewDecoder(bytes.NewReader(b))})
+	dec := strictXML(b)
 	if err := dec.Decode(&p); err != nil {
 		var ref *refusal
 		if errors.As(err, &ref) {
@@ -151,20 +148,4 @@ func (p *propNames) UnmarshalXML(d *xml.Decoder, _ xml.StartElement) error {
 			return nil
 		}
 	}
-}
-
-// strictNamespaces refuses to bind a prefix to no namespace, which XML
-// Namespaces 1.0 section 5 forbids and encoding/xml lets pass.
-type strictNamespaces struct{ dec *xml.Decoder }
-
-func (s *strictNamespaces) Token() (xml.Token, error) {
-	t, err := s.dec.RawToken()
-	if e, ok := t.(xml.StartElement); ok {
-		for _, a := range e.Attr {
-			if a.Name.Space == "xmlns" && a.Value == "" {
-				return nil, errPropfind
-			}
-		}
-	}
-	return t, err
 }

@@ -1,7 +1,6 @@
 package webdav
 
 import (
-	"bytes"
 	"encoding/xml"
 	"errors"
 	"io"
@@ -77,6 +76,9 @@ func (s *Server) patch(r *http.Request, name string, changes []propChange) error
 	b := joinDeadProps(props)
 	if !failed && dead && (len(b) > 0 || before > 0) {
 		status := http.StatusOK
+		if _, perr := parseDeadProps(b); perr != nil {
+			return errPropertyUpdate // it could not be read again
+		}
 		if len(b) > deadPropsMax {
 			err = syscall.ENOSPC
 		} else if err = errors.ErrUnsupported; s.props != nil {
@@ -128,7 +130,7 @@ func protected(c *propChange, modTime *time.Time) int {
 		return http.StatusConflict
 	}
 	t, err := http.ParseTime(strings.TrimSpace(v.Value))
-	if err != nil {
+	if err != nil || t.Year() < 1970 || t.Year() > 2261 { // beyond them, nanoseconds in 64 bits end
 		return http.StatusConflict // no value for it (9.2.1)
 	}
 	*modTime = t
@@ -170,7 +172,7 @@ func readPropertyUpdate(body io.Reader) ([]propChange, error) {
 		return nil, err
 	}
 	var u propertyUpdate
-	dec := xml.NewTokenDecoder(&strictNamespaces{dec: xml.NewDecoder(bytes.NewReader(b))})
+	dec := strictXML(b)
 	if err := dec.Decode(&u); err != nil || len(u) == 0 {
 		var ref *refusal
 		if errors.As(err, &ref) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -97,6 +98,67 @@ func TestDeadProperties(t *testing.T) {
 	s.do("COPY", "/d/g", nil, "Destination: /moved").want(t, 204)
 	if s.has("/moved", "one") != "" {
 		t.Error("a copy has the properties of what it replaced")
+	}
+}
+
+// Properties are of the entry that they were set for, also where it is a link to it.
+func TestDeadPropertiesOfTheRightFile(t *testing.T) {
+	s, root, _ := lockServer(t, "foo", ".foo", "d/foo")
+	if err := unix.Setxattr(filepath.Join(root, "foo"), "user.x", nil, 0); err != nil {
+		t.Skip("the file system for temporary files has no extended attributes: ", err)
+	}
+	if err := os.Symlink("foo", filepath.Join(root, "link")); err != nil {
+		t.Fatal(err)
+	}
+	const one = `<x:one xmlns:x="urn:p"></x:one>`
+	s.patch("/foo", "<D:set><D:prop><p:one>1</p:one></D:prop></D:set>", map[string]string{"200 OK": one})
+	s.patch("/.foo", "<D:set><D:prop><p:one>2</p:one></D:prop></D:set>", map[string]string{"200 OK": one})
+	for _, depth := range []string{"0", "1"} {
+		for at, want := range map[string]string{"/": "12", "/d": ""} {
+			body := s.do("PROPFIND", at, strings.NewReader(`<propfind xmlns="DAV:" xmlns:p="urn:p"><prop><p:one/></prop></propfind>`), "Depth: "+depth).want(t, 207).body
+			if depth == "0" {
+				want = ""
+			}
+			for name, value := range map[string]string{"/foo": "1", "/.foo": "2", "/link": "1"} {
+				_, rest, _ := strings.Cut(body, "<D:href>"+name+"</D:href>")
+				entry, _, _ := strings.Cut(rest, "</D:response>")
+				if has := strings.Contains(entry, ">"+value+"</x:one>"); has != (want != "") {
+					t.Errorf("%s, depth %s: %s has %s", at, depth, name, entry)
+				}
+			}
+		}
+	}
+	s.patch("/link", "<D:set><D:prop><D:getlastmodified>Mon, 12 Jan 1998 09:25:56 GMT</D:getlastmodified></D:prop></D:set>",
+		map[string]string{"200 OK": `<x:getlastmodified xmlns:x="DAV:"></x:getlastmodified>`})
+	if fi, err := os.Stat(filepath.Join(root, "foo")); err != nil || fi.ModTime().Unix() != 884597156 {
+		t.Errorf("through the link the time becomes %v (%v)", fi.ModTime(), err)
+	}
+	s.do("COPY", "/link", nil, "Destination: /copy").want(t, 201)
+	if got := s.has("/copy", "one"); got != "1" {
+		t.Errorf("a copy through the link has %q", got)
+	}
+}
+
+// What is kept of XML, others must be able to read, and little is little.
+func TestXMLThatIsKept(t *testing.T) {
+	s, _, _ := lockServer(t, "f")
+	for _, inner := range []string{
+		`<q:a/>`, `<a q:b="1"/>`, `<a b="1" b="2"/>`, `<a xmlns:p1="urn:1" xmlns:p2="urn:1" p1:b="1" p2:b="2"/>`, `<b:/>`, `<:b/>`, `<a :b="1"/>`, `<a:b:c/>`, `<xml:a/>`, `<xmlns:a/>`,
+		`<a xmlns:xml="urn:x"/>`, `<a xmlns:q="http://www.w3.org/XML/1998/namespace"/>`, `<a xmlns:q=""/>`,
+	} {
+		s.do("LOCK", "/f", strings.NewReader(strings.Replace(lockInfo("shared"), "eve", inner, 1)), "Depth: 0").want(t, 400)
+		s.do("PROPPATCH", "/f", strings.NewReader(propertyUpdateOf(`<D:set><D:prop><p:one>`+inner+`</p:one></D:prop></D:set>`))).want(t, 400)
+		s.do("PROPFIND", "/f", strings.NewReader(`<propfind xmlns="DAV:"><prop>`+inner+`</prop></propfind>`), "Depth: 0").want(t, 400)
+	}
+	// Each element would declare it.
+	many := `<p:one xmlns="urn:` + strings.Repeat("x", 20<<10) + `">` + strings.Repeat("<a/>", 5000) + `</p:one>`
+	s.do("PROPPATCH", "/f", strings.NewReader(propertyUpdateOf(`<D:set><D:prop>`+many+`</D:prop></D:set>`))).want(t, 413)
+	before := new(runtime.MemStats)
+	runtime.ReadMemStats(before)
+	s.do("LOCK", "/f", strings.NewReader(strings.Replace(lockInfo("shared"), "eve", many, 1)), "Depth: 0").want(t, 400)
+	after := new(runtime.MemStats)
+	if runtime.ReadMemStats(after); after.TotalAlloc-before.TotalAlloc > 32<<20 {
+		t.Errorf("a body of 40 KiB takes %d MiB", (after.TotalAlloc-before.TotalAlloc)>>20)
 	}
 }
 

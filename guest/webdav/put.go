@@ -85,19 +85,33 @@ func (s *Server) replace(r *http.Request, name string, expect int64, modTime tim
 	if err != nil {
 		return false, nil, err
 	}
+	committed := false
+	defer func() {
+		if !committed {
+			u.Abort()
+		}
+	}()
 	if err := s.fill(u, r.Body, expect); err != nil {
-		u.Abort()
 		return false, nil, err
 	}
 	if !modTime.IsZero() {
 		u.SetModTime(modTime)
 	}
+	if err := u.Sync(); err != nil { // before others have to wait
+		return false, nil, err
+	}
 	defer s.changing(name)()
+	// Meanwhile, the name may have come into being in another form.
+	if now, err := s.fs.place(r.Context(), name); err != nil {
+		return false, nil, err
+	} else if now != name {
+		return false, nil, errChanged
+	}
 	if err := look(); err != nil {
-		u.Abort()
 		return false, nil, err
 	}
 	// What has come is to be kept, also if the client does not wait for the answer.
+	committed = true // it cleans up after itself
 	if err := u.Commit(); err != nil {
 		return false, nil, err
 	}
@@ -132,8 +146,8 @@ func (s *Server) fill(u Upload, body io.Reader, expect int64) error {
 		size = putBuffer
 	default:
 	}
-	if expect >= 0 {
-		size = min(size, expect+1)
+	if expect >= 0 && expect < size {
+		size = expect + 1 // to see what comes too much
 	}
 	buf := make([]byte, size)
 	for total, ended := int64(0), false; ; {

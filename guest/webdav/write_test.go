@@ -89,6 +89,7 @@ func TestPutLeavesTheOldFileUnlessWhole(t *testing.T) {
 	s.do("PUT", "/f", chunked(), "X-Expected-Entity-Length: 2").want(t, 400)
 	s.do("PUT", "/f", chunked(), "X-Expected-Entity-Length: x").want(t, 400)
 	s.do("PUT", "/f", body(), "X-Expected-Entity-Length: 4").want(t, 400)
+	s.do("PUT", "/f", chunked(), "X-Expected-Entity-Length: 9223372036854775807").want(t, 400)
 	check("another length than expected")
 	got := s.raw("PUT /f HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nAuthorization: Basic " + basic() + "\r\n\r\n3\r\nnew\r\nzz\r\n\r\n")
 	if !strings.HasPrefix(got, "HTTP/1.1 400") {

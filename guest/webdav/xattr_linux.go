@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -20,10 +21,15 @@ func (d *Dir) at(op, name string, f func(path string) error) error {
 	if hasTemporary(name) {
 		return notExist(op, name)
 	}
-	if _, err := d.stat(op, name); err != nil {
+	fi, err := d.stat(op, name)
+	if err != nil {
 		return err
 	}
-	h, err := d.root.OpenFile(name, unix.O_PATH, 0)
+	flags := unix.O_PATH
+	if _, ok := fi.(interface{ linked() }); ok {
+		flags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY // with O_PATH it would be that of the link
+	}
+	h, err := d.root.OpenFile(name, flags, 0)
 	if err != nil {
 		return readError(op, name, err)
 	}
@@ -32,14 +38,21 @@ func (d *Dir) at(op, name string, f func(path string) error) error {
 }
 
 func (d *Dir) Properties(_ context.Context, name string) (props []byte, err error) {
+	if d.noAttrs.Load() {
+		return nil, nil
+	}
 	err = d.at("read the properties of", name, func(path string) error {
 		props, err = getAttr(path, propsAttr)
 		return err
 	})
+	if unsupported(err) {
+		d.noAttrs.Store(true) // no look at each entry of each folder, then
+		return nil, nil
+	}
 	return props, err
 }
 
-// getAttr is an extended attribute, nil if there is none, or cannot be one.
+// getAttr is an extended attribute, nil if there is none.
 func getAttr(path, attr string) ([]byte, error) {
 	b := make([]byte, 4<<10)
 	for {
@@ -47,7 +60,7 @@ func getAttr(path, attr string) ([]byte, error) {
 		switch {
 		case err == nil:
 			return b[:n], nil
-		case errors.Is(err, unix.ENODATA), unsupported(err):
+		case errors.Is(err, unix.ENODATA):
 			return nil, nil
 		case errors.Is(err, unix.ERANGE) && len(b) < 64<<10: // the most that Linux knows (XATTR_SIZE_MAX)
 			b = make([]byte, 64<<10)
@@ -87,10 +100,10 @@ func (d *Dir) SetModTime(_ context.Context, name string, t time.Time) error {
 }
 
 // copyAttrs gives a new file the user's extended attributes of the one that it is to
-// replace, or is a copy of. It does what it can: not every file system has them.
-func (d *Dir) copyAttrs(from string, to *os.File) {
-	_ = d.at("read the attributes of", from, func(path string) error {
-		list := make([]byte, 64<<10)
+// replace, or is a copy of. Where there can be none, there are none.
+func (d *Dir) copyAttrs(from string, to *os.File) error {
+	err := d.at("read the attributes of", from, func(path string) error {
+		list := make([]byte, 64<<10) // XATTR_LIST_MAX
 		n, err := unix.Listxattr(path, list)
 		if err != nil {
 			return err
@@ -99,10 +112,18 @@ func (d *Dir) copyAttrs(from string, to *os.File) {
 			if !strings.HasPrefix(attr, "user.") {
 				continue
 			}
-			if v, err := getAttr(path, attr); err == nil {
-				_ = unix.Fsetxattr(int(to.Fd()), attr, v, 0)
+			v, err := getAttr(path, attr)
+			if err == nil {
+				err = unix.Fsetxattr(int(to.Fd()), attr, v, 0)
+			}
+			if err != nil {
+				return err
 			}
 		}
 		return nil
 	})
+	if unsupported(err) || errors.Is(err, fs.ErrNotExist) { // or it is gone by now
+		return nil
+	}
+	return err
 }

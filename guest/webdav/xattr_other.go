@@ -15,4 +15,4 @@ func (d *Dir) SetProperties(context.Context, string, []byte) error { return erro
 
 func (d *Dir) SetModTime(context.Context, string, time.Time) error { return errors.ErrUnsupported }
 
-func (d *Dir) copyAttrs(string, *os.File) {}
+func (d *Dir) copyAttrs(string, *os.File) error { return nil }

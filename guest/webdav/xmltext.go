@@ -2,11 +2,16 @@ package webdav
 
 import (
 	"encoding/xml"
+	"net/http"
 )
 
 // xmlText is an XML element as text that can be put anywhere in a document: each element in
 // it declares the namespaces that it and its attributes are in.
 type xmlText []byte
+
+// xmlTextMax bounds it, in bytes: namespaces that are declared for each element are more than
+// the body has.
+const xmlTextMax = 8 << 10
 
 const xmlSpace = "http://www.w3.org/XML/1998/namespace" // the prefix xml is always bound to it
 
@@ -18,6 +23,9 @@ func (e *xmlText) UnmarshalXML(d *xml.Decoder, start xml.StartElement) error {
 		t, err := d.Token()
 		if err != nil {
 			return err
+		}
+		if len(b) > xmlTextMax {
+			return refuse(http.StatusRequestEntityTooLarge, "an XML element is too long to be kept")
 		}
 		switch t := t.(type) {
 		case xml.StartElement:
