@@ -44,7 +44,7 @@ func (s *strictNamespaces) enter(e xml.StartElement) bool {
 			continue
 		}
 		// A prefix is bound to something (section 5), and xml and xmlns are bound for good (section 3).
-		if a.Value == "" || a.Name.Local == "xml" || a.Name.Local == "xmlns" || a.Value == xmlSpace {
+		if a.Value == "" || a.Name.Local == "xmlns" || (a.Name.Local == "xml") != (a.Value == xmlSpace) {
 			return false
 		}
 		scope[a.Name.Local] = a.Value
