@@ -9,7 +9,6 @@ import (
 	"path"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -27,8 +26,7 @@ type Dir struct {
 	// It may be nil; it must be set before the first use of the Dir.
 	OnHidden func(folder string, n int)
 
-	root    *os.Root
-	noAttrs atomic.Bool // the file system has no extended attributes
+	root *os.Root
 
 	mu   sync.Mutex
 	told map[string]bool // folders that OnHidden was told about

@@ -57,11 +57,17 @@ func (s *dirStage) OpenWrite(_ context.Context, at string) (Upload, error) {
 }
 
 func (s *dirStage) Commit() error {
+	var err error
 	// Those in folders first: a folder may get a mode by which nothing in it can be changed.
 	for _, f := range slices.Backward(s.folders) {
+		if err = s.d.syncFolder(f.path); err != nil {
+			break
+		}
 		_ = s.d.root.Chmod(f.path, f.mode) // as for files; it is 0700 where that fails
 	}
-	err := s.d.replace(s.temp, s.name)
+	if err == nil {
+		err = s.d.replace(s.temp, s.name)
+	}
 	if err != nil {
 		s.Abort()
 	}

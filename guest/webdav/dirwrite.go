@@ -136,14 +136,14 @@ func (u *dirUpload) Commit() error {
 
 func (u *dirUpload) commit() error {
 	defer u.Close()
-	if u.keepMode {
-		// Not every file system has modes; the contents matter more.
-		_ = u.Chmod(u.mode)
-	}
 	if u.like != "" {
 		if err := u.d.copyAttrs(u.like, u.File); err != nil {
 			return err // else what somebody has attached would be lost with the old file
 		}
+	}
+	if u.keepMode { // after the attributes, which a mode may forbid
+		// Not every file system has modes; the contents matter more.
+		_ = u.Chmod(u.mode)
 	}
 	if u.follows && u.modTime.IsZero() {
 		u.modTime = u.later()
@@ -164,23 +164,19 @@ func (u *dirUpload) commit() error {
 	return u.d.syncFolder(path.Dir(u.name))
 }
 
-// later is a modification time for a version that was written within the same step of the file
-// system's clock as the one before, which sshfs has in seconds: with the same time and
-// size it would pass for that one (ETag, If-Match). Zero: it is later as it is.
+// later is a modification time for a version that was written within the same second as the one
+// before: clients that compare dates have seconds (RFC 9110 5.6.7), sshfs keeps no more, and
+// with the same time it would pass for that one. Zero: it is later as it is.
 func (u *dirUpload) later() time.Time {
 	before, err := u.d.root.Lstat(u.name)
 	if err != nil {
 		return time.Time{}
 	}
 	now, err := u.Stat()
-	if err != nil || now.ModTime().After(before.ModTime()) {
+	if err != nil || now.ModTime().Unix() > before.ModTime().Unix() {
 		return time.Time{}
 	}
-	step := time.Second
-	if before.ModTime().Nanosecond() != 0 {
-		step = time.Microsecond
-	}
-	return before.ModTime().Add(step)
+	return time.Unix(before.ModTime().Unix()+1, 0)
 }
 
 func (u *dirUpload) Abort() {
@@ -188,10 +184,13 @@ func (u *dirUpload) Abort() {
 	u.d.root.Remove(u.temp)
 }
 
-// syncFolder makes a rename durable. sshfs cannot sync a folder, and says EINVAL or
-// ENOSYS.
+// syncFolder makes what happened to the entries of a folder durable. sshfs cannot sync a
+// folder, and says EINVAL or ENOSYS; nor can we one that we may not read.
 func (d *Dir) syncFolder(name string) error {
 	f, err := d.root.Open(name)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -229,7 +228,7 @@ func (d *Dir) Mkdir(_ context.Context, name string) error {
 	if err := d.root.Mkdir(name, 0o777); err != nil {
 		return readError("mkdir", name, err)
 	}
-	return nil
+	return d.syncFolder(path.Dir(name))
 }
 
 func (d *Dir) Remove(_ context.Context, name string) error {
@@ -238,7 +237,10 @@ func (d *Dir) Remove(_ context.Context, name string) error {
 	} else if fi == nil {
 		return notExist("remove", name)
 	}
-	return d.root.RemoveAll(name)
+	if err := d.root.RemoveAll(name); err != nil {
+		return err
+	}
+	return d.syncFolder(path.Dir(name))
 }
 
 func (d *Dir) Rename(_ context.Context, oldName, newName string) error {
@@ -253,18 +255,18 @@ func (d *Dir) Rename(_ context.Context, oldName, newName string) error {
 var errSameFile = refuse(403, "the destination is the source by another name (a hard link)")
 
 // replace gives something another name, at which something may be.
-func (d *Dir) replace(oldName, newName string) error {
+func (d *Dir) replace(oldName, newName string) (err error) {
 	from, err := d.root.Lstat(oldName)
 	if err != nil {
 		return readError("rename", oldName, err)
 	}
-	to, err := d.root.Lstat(newName)
+	to, terr := d.root.Lstat(newName)
 	switch {
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return readError("rename", newName, err)
-	case err == nil && os.SameFile(from, to):
+	case terr != nil && !errors.Is(terr, fs.ErrNotExist):
+		return readError("rename", newName, terr)
+	case terr == nil && os.SameFile(from, to):
 		return &fs.PathError{Op: "rename", Path: oldName, Err: errSameFile} // rename(2) does nothing
-	case err == nil && (from.IsDir() || to.IsDir()):
+	case terr == nil && (from.IsDir() || to.IsDir()):
 		aside := beside(newName, replacedPrefix)
 		if err := d.root.Rename(newName, aside); err != nil {
 			return err
@@ -272,14 +274,16 @@ func (d *Dir) replace(oldName, newName string) error {
 		if err := d.root.Rename(oldName, newName); err != nil {
 			return errors.Join(err, d.root.Rename(aside, newName))
 		}
-		// It is done; what could not be removed is unseen.
-		_ = d.root.RemoveAll(aside)
+		defer func() { // when it is durable
+			if err == nil {
+				_ = d.root.RemoveAll(aside) // what could not be removed is unseen
+			}
+		}()
 	default:
-		there := err == nil
 		if err := d.root.Rename(oldName, newName); err != nil {
 			return err
 		}
-		if there {
+		if terr == nil {
 			// Over sshfs, two names of one file look like two files, and rename(2) has done nothing.
 			if _, err := d.root.Lstat(oldName); err == nil {
 				return &fs.PathError{Op: "rename", Path: oldName, Err: errSameFile}

@@ -33,7 +33,7 @@ func (s *Server) proppatch(w http.ResponseWriter, r *http.Request, name string) 
 		err = s.preconditions(r, name, target{name: name})
 	}
 	if err == nil {
-		err = s.patch(r, name, changes)
+		err = s.patch(r, name, fi, changes)
 	}
 	if err != nil {
 		fail(w, r, err)
@@ -44,7 +44,7 @@ func (s *Server) proppatch(w http.ResponseWriter, r *http.Request, name string) 
 
 // patch carries the changes out, in order, and notes how each ended. An error is one of the
 // whole request.
-func (s *Server) patch(r *http.Request, name string, changes []propChange) error {
+func (s *Server) patch(r *http.Request, name string, was fs.FileInfo, changes []propChange) (err error) {
 	props, err := s.deadPropsOf(r.Context(), name)
 	if err != nil {
 		return err
@@ -74,6 +74,19 @@ func (s *Server) patch(r *http.Request, name string, changes []propChange) error
 		}
 	}
 	b := joinDeadProps(props)
+	if !failed && !modTime.IsZero() {
+		if s.props == nil {
+			return refuse(http.StatusForbidden, "times cannot be set here")
+		}
+		if err := s.props.SetModTime(r.Context(), name, modTime); err != nil {
+			return err
+		}
+		defer func() {
+			if failed || err != nil { // all or nothing
+				_ = s.props.SetModTime(r.Context(), name, was.ModTime())
+			}
+		}()
+	}
 	if !failed && dead && (len(b) > 0 || before > 0) {
 		status := http.StatusOK
 		if _, perr := parseDeadProps(b); perr != nil {
@@ -101,14 +114,6 @@ func (s *Server) patch(r *http.Request, name string, changes []propChange) error
 			}
 		}
 	}
-	if !failed && !modTime.IsZero() {
-		if s.props == nil {
-			return refuse(http.StatusForbidden, "times cannot be set here")
-		}
-		if err := s.props.SetModTime(r.Context(), name, modTime); err != nil {
-			return err
-		}
-	}
 	for i := range changes {
 		if failed && changes[i].status == http.StatusOK {
 			changes[i].status = http.StatusFailedDependency
@@ -130,7 +135,7 @@ func protected(c *propChange, modTime *time.Time) int {
 		return http.StatusConflict
 	}
 	t, err := http.ParseTime(strings.TrimSpace(v.Value))
-	if err != nil || t.Year() < 1970 || t.Year() > 2261 { // beyond them, nanoseconds in 64 bits end
+	if err != nil || !storable(t) {
 		return http.StatusConflict // no value for it (9.2.1)
 	}
 	*modTime = t

@@ -189,7 +189,15 @@ func TestPropPatchIsAllOrNothing(t *testing.T) {
 		t.Errorf("%v, %v, kept %s", fi.ModTime(), err, dir.kept)
 	}
 	dir.fails = syscall.EIO
-	s.do("PROPPATCH", "/f", strings.NewReader(propertyUpdateOf(set(a)))).want(t, 500)
+	s.do("PROPPATCH", "/f", strings.NewReader(propertyUpdateOf(set(a+"<D:getlastmodified>Tue, 13 Jan 1998 09:25:56 GMT</D:getlastmodified>")))).want(t, 500)
+	if fi, err := os.Stat(filepath.Join(root, "f")); err != nil || fi.ModTime().Unix() != 884597156 {
+		t.Errorf("what failed has set the time: %v (%v)", fi.ModTime(), err)
+	}
+	dir.fails, dir.timed = nil, syscall.EPERM
+	s.do("PROPPATCH", "/f", strings.NewReader(propertyUpdateOf(set("<p:one>2</p:one>"+monday)))).want(t, 403)
+	if string(dir.kept) != `<x:one xmlns:x="urn:p">1</x:one>` {
+		t.Errorf("what failed has set %s", dir.kept)
+	}
 	s.do("PROPPATCH", "/none", strings.NewReader(propertyUpdateOf(set(a)))).want(t, 404)
 	for _, body := range []string{"", "x", "<propertyupdate/>", propertyUpdateOf(""), propertyUpdateOf(set("")), propertyUpdateOf(set(`<x xmlns:q=""/>`)),
 		propertyUpdateOf(set(strings.Repeat("<p:x/>", propertiesMax+1)))} {
@@ -204,6 +212,14 @@ type keeperFS struct {
 	*Dir
 	kept  []byte
 	fails error
+	timed error // what setting a time comes to
+}
+
+func (f *keeperFS) SetModTime(ctx context.Context, name string, t time.Time) error {
+	if f.timed != nil {
+		return f.timed
+	}
+	return f.Dir.SetModTime(ctx, name, t)
 }
 
 func (f *keeperFS) SetProperties(_ context.Context, _ string, props []byte) error {
@@ -236,7 +252,7 @@ func TestModTimes(t *testing.T) {
 		}
 		want("put", time.Unix(1000000001, 0))
 	}
-	for _, v := range []string{"x", "1.x", "1e9"} {
+	for _, v := range []string{"x", "1.x", "1e9", "-1", "1790000000000"} {
 		s.do("PUT", "/put", strings.NewReader("y"), "X-OC-Mtime: "+v).want(t, 400)
 	}
 	if read(t, root, "put") != "x" {

@@ -134,8 +134,16 @@ func ocModTime(r *http.Request) (time.Time, error) {
 	if err != nil || strings.Trim(frac, "0123456789") != "" {
 		return time.Time{}, refuse(http.StatusBadRequest, "the modification time makes no sense")
 	}
-	return time.Unix(n, 0), nil
+	t := time.Unix(n, 0)
+	if !storable(t) {
+		return time.Time{}, refuse(http.StatusBadRequest, "the modification time makes no sense; it is in seconds since 1970")
+	}
+	return t, nil
 }
+
+// storable reports whether a file system can be asked for a modification time: beyond it,
+// nanoseconds in 64 bits end, and another one would be stored.
+func storable(t time.Time) bool { return t.Year() >= 1970 && t.Year() <= 2261 }
 
 // fill copies a body. An error says whether it broke off, or could not be written.
 func (s *Server) fill(u Upload, body io.Reader, expect int64) error {

@@ -38,15 +38,11 @@ func (d *Dir) at(op, name string, f func(path string) error) error {
 }
 
 func (d *Dir) Properties(_ context.Context, name string) (props []byte, err error) {
-	if d.noAttrs.Load() {
-		return nil, nil
-	}
 	err = d.at("read the properties of", name, func(path string) error {
 		props, err = getAttr(path, propsAttr)
 		return err
 	})
-	if unsupported(err) {
-		d.noAttrs.Store(true) // no look at each entry of each folder, then
+	if unsupported(err) { // of another file system below the root, this says nothing
 		return nil, nil
 	}
 	return props, err
