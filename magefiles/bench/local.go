@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -82,12 +83,7 @@ func (o *LocalOptions) defaults() {
 	if o.Readers == nil {
 		o.Readers = localReaders
 	}
-	if o.Size == 0 {
-		o.Size = 10_000
-	}
-	if o.Runs == 0 {
-		o.Runs = 3
-	}
+	o.Size, o.Runs = cmp.Or(o.Size, 10_000), cmp.Or(o.Runs, 3)
 }
 
 // peers unpacks nginx and apache. Those that cannot be had are no more among the readers,

@@ -53,7 +53,7 @@ const localNote = `- Each cell is the slowest of the runs and, in brackets, how 
   above 1, fuseless was faster, also where a rate is given. In a run the servers take turns, and the best of %d counts; the first row is once.
 - All lies in the kernel's cache, and client and servers share the processors. The client that reads small files only compares them.
 - fuseless asks for user and password with every request, as it always does; the others ask nobody.
-- "Again": what fuseless gives is up to 20 s old, as on a view of a backup (rclone: up to 5 min). nginx, apache and obvious read the folder.
+- "Again": fuseless answers from a listing that it remembers (here for 20 s), as rclone does (for 5 min). nginx, apache and obvious read the folder.
 - obvious is golang.org/x/net/webdav's handler. nginx says neither the date of creation nor, of all properties, type and ETag.
 `
 

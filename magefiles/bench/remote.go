@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,12 +108,7 @@ func (o *RemoteOptions) defaults() {
 	if o.Readers == nil {
 		o.Readers = readers
 	}
-	if o.Size == 0 {
-		o.Size = 1000
-	}
-	if o.Runs == 0 {
-		o.Runs = 3
-	}
+	o.Size, o.Runs = cmp.Or(o.Size, 1000), cmp.Or(o.Runs, 3)
 	if o.Link == (netlab.Link{}) {
 		o.Link = netlab.Link{RTT: 40 * time.Millisecond, Rate: 200_000_000}
 	}
