@@ -140,7 +140,7 @@ func (f failure) happens(l *lab) {
 	mend := f.setup(l)
 	before := l.onRemote()
 	source, hasSource := l.sourceNow()
-	had, ran := l.left(), processes(l.dir, l.mem)
+	had, ran := l.left(), l.commands()
 	begun := time.Now()
 	r := l.run(f.args...)
 	took := time.Since(begun)
@@ -183,9 +183,11 @@ func (f failure) happens(l *lab) {
 				list = append(list, s)
 			}
 		}
-		for _, pid := range processes(l.dir, l.mem) {
-			if !slices.Contains(ran, pid) && !slices.Contains(l.hidden, pid) {
-				list = append(list, fmt.Sprint("process ", pid))
+		// By what they are, not by their numbers: a view that stays may have to
+		// connect again, where the machine stood still for a while.
+		for c, n := range l.commands() {
+			if n > ran[c] {
+				list = append(list, fmt.Sprintf("%d times, not %d: %s", n, ran[c], c))
 			}
 		}
 		return list

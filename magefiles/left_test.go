@@ -179,6 +179,18 @@ func processes(words ...string) (pids []int) {
 	return pids
 }
 
+// commands counts the lab's processes, those that are hidden left out, by what
+// they were started with.
+func (l *lab) commands() map[string]int {
+	all := map[string]int{}
+	for _, pid := range processes(l.dir, l.mem) {
+		if cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && len(cmdline) > 0 && !slices.Contains(l.hidden, pid) {
+			all[string(bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '}))]++
+		}
+	}
+	return all
+}
+
 // filesBelow lists everything below dir.
 func filesBelow(dir string) (paths []string) {
 	_ = filepath.WalkDir(dir, func(p string, e os.DirEntry, err error) error {
