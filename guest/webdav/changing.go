@@ -1,6 +1,45 @@
 package webdav
 
-import "hash/fnv"
+import (
+	"context"
+	"hash/fnv"
+	"net/http"
+)
+
+// entry is the name under which something new or changed belongs that a client calls name: in
+// the form in which it is stored, and by its folders' own names, so that what has several is
+// locked by one. A symbolic link at its end is meant itself.
+func (s *Server) entry(ctx context.Context, name string) (string, error) {
+	name, err := s.fs.place(ctx, name)
+	if err != nil {
+		return name, err
+	}
+	return s.writes.Canonical(ctx, name, false), nil
+}
+
+// thing is entry for what is locked, and for what has properties: that to which a symbolic link
+// leads.
+func (s *Server) thing(ctx context.Context, name string) (string, error) {
+	name, err := s.fs.place(ctx, name)
+	if err != nil {
+		return name, err
+	}
+	return s.writes.Canonical(ctx, name, true), nil
+}
+
+// unmoved is an error if one of the names would be another by now: something may have come into
+// being meanwhile whose name differs by its form, or a link by which a folder was reached may
+// lead elsewhere.
+func (s *Server) unmoved(r *http.Request, names ...string) error {
+	for _, name := range names {
+		if now, err := s.entry(r.Context(), name); err != nil {
+			return err
+		} else if now != name {
+			return errChanged
+		}
+	}
+	return nil
+}
 
 // changing waits until no other request is about to change name, and keeps others from it
 // until the returned function is called: between the last look at the conditions of a request

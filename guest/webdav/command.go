@@ -58,6 +58,28 @@ func Command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	dir.OnHidden = func(folder string, n int) {
 		logger.Printf("webdav: %d entries of %q are not shown: special files, or links that lead nowhere, out of the root or in a circle", n, folder)
 	}
+	if !*readOnly {
+		found, err := dir.Recover()
+		for _, f := range found {
+			logger.Printf("webdav: %s", f)
+		}
+		if err != nil {
+			return proto.Errorf(proto.Source, "webdav: cannot put back what was being replaced when the server was killed: %w", err).
+				WithHint("see that the folder can be written to; all else in it can be served read-only")
+		}
+		sweeping, stop := context.WithCancel(ctx)
+		swept := make(chan struct{})
+		go func() { // over a slow link it may take long, and nobody sees them
+			defer close(swept)
+			if n := dir.Sweep(sweeping); n > 0 {
+				logger.Printf("webdav: removed %d temporary files, which a server that was killed had left", n)
+			}
+		}()
+		defer func() {
+			stop()
+			<-swept
+		}()
+	}
 	var files FS = dir
 	if *readOnly { // nobody but another run of ours changes it
 		var quietSince func(time.Time) bool

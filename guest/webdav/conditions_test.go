@@ -3,8 +3,10 @@ package webdav
 import (
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -66,21 +68,19 @@ func FuzzIf(f *testing.F) {
 	})
 }
 
-// Each method that writes heeds each condition (RFC 9110 13, RFC 4918 10.4), and a request
-// whose condition does not hold changes nothing.
-func TestConditions(t *testing.T) {
-	s, root, _ := lockServer(t, "f", "g", "d/x")
-	tag := func(name string) string {
-		t.Helper()
-		return s.do("HEAD", name, nil).want(t, 200).Header.Get("ETag")
-	}
+// condition is a header, and the status that it leads to; 0: it holds.
+type condition struct {
+	header string
+	status int
+}
+
+// conditions are some for /f of a server with /g, /d/x, and a lock on /d.
+func (s *testServer) conditions() []condition {
+	tag := func(name string) string { return s.do("HEAD", name, nil).want(s.t, 200).Header.Get("ETag") }
 	token := s.lock("/d", "exclusive", "Depth: infinity")
 	modified := s.do("HEAD", "/f", nil).Header.Get("Last-Modified")
 	earlier := time.Now().Add(-time.Hour).UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT")
-	for _, c := range []struct {
-		header string
-		status int
-	}{
+	return []condition{
 		{"If-Match: " + tag("/f"), 0}, {`If-Match: "x", ` + tag("/f"), 0}, {"If-Match: *", 0}, {`If-Match: "x"`, 412}, {"If-Match: W/" + tag("/f"), 412}, {"If-Match: x", 400},
 		{"If-None-Match: *", 412}, {"If-None-Match: " + tag("/f"), 412}, {"If-None-Match: W/" + tag("/f"), 412}, {`If-None-Match: "x"`, 0},
 		{"If-Unmodified-Since: " + modified, 0}, {"If-Unmodified-Since: " + earlier, 412}, {"If-Unmodified-Since: yesterday", 0},
@@ -89,31 +89,58 @@ func TestConditions(t *testing.T) {
 		{"If: <" + s.URL + "/g> ([" + tag("/g") + "])", 0}, {"If: <http://localhost:1/g> ([" + tag("/g") + "])", 412},
 		{"If: (<DAV:no-lock>)", 412}, {"If: (Not <DAV:no-lock>)", 0}, {"If: </d/x> (" + token + ")", 0}, {"If: </f> (" + token + ")", 412}, {"If: (" + token + ")", 412},
 		{"If: (", 400}, {"If: </g>", 400},
+	}
+}
+
+// Each method that writes heeds each condition (RFC 9110 13, RFC 4918 10.4), and a request
+// whose condition does not hold changes nothing.
+func TestConditions(t *testing.T) {
+	const set = `<D:propertyupdate xmlns:D="DAV:"><D:set><D:prop><D:getlastmodified>Mon, 12 Jan 1998 09:25:56 GMT</D:getlastmodified></D:prop></D:set></D:propertyupdate>`
+	for method, c := range map[string]struct{ body, becomes string }{
+		"PUT": {"new", "d f f2 g: new"}, "PROPPATCH": {set, "d f f2 g: f 1998"}, "LOCK": {lockInfo("shared"), "d f f2 g: f"},
+		"MOVE": {"", "d f2 g: f"}, "COPY": {"", "d f f2 g: f"}, "DELETE": {"", "d f2 g: "},
 	} {
-		for _, method := range []string{"PUT", "PROPPATCH", "LOCK", "MOVE", "COPY", "DELETE"} {
-			put(t, filepath.Join(root, "f2"), "")
-			var body io.Reader
-			switch method {
-			case "PUT":
-				body = strings.NewReader("f") // as it was
-			case "PROPPATCH":
-				body = strings.NewReader(`<D:propertyupdate xmlns:D="DAV:"><D:remove><D:prop><x/></D:prop></D:remove></D:propertyupdate>`)
-			case "LOCK":
-				body = strings.NewReader(lockInfo("shared"))
+		for i := 0; ; i++ {
+			s, root, _ := lockServer(t, "f", "g", "d/x", "f2")
+			all := s.conditions()
+			if i == len(all) {
+				break
 			}
-			if c.status == 0 && method != "COPY" {
-				continue // it would change what the next ones look at; see below
+			now := func() string {
+				is := ls(t, root) + ": "
+				of := "f"
+				if method == "MOVE" || method == "COPY" {
+					of = "f2"
+				}
+				if b, err := os.ReadFile(filepath.Join(root, of)); err == nil {
+					is += string(b)
+				}
+				if fi, err := os.Stat(filepath.Join(root, "f")); err == nil && fi.ModTime().Year() == 1998 {
+					is += " 1998"
+				}
+				return is
 			}
-			before := ls(t, root) + read(t, root, "f")
-			res := s.do(method, "/f", body, c.header, "Destination: /f2", "Depth: infinity")
-			if c.status == 0 && res.StatusCode >= 300 || c.status != 0 && res.StatusCode != c.status {
-				t.Errorf("%s, %s: %d: %s", method, c.header, res.StatusCode, res.body)
+			want, header := now(), all[i].header
+			res := s.do(method, "/f", strings.NewReader(c.body), header, "Destination: /f2", "Depth: infinity")
+			if all[i].status == 0 {
+				want = c.becomes
+				if res.StatusCode >= 300 || method == "LOCK" && res.Header.Get("Lock-Token") == "" {
+					t.Errorf("%s, %s: %d: %s", method, header, res.StatusCode, res.body)
+				}
+			} else if res.StatusCode != all[i].status {
+				t.Errorf("%s, %s: %d: %s", method, header, res.StatusCode, res.body)
 			}
-			if after := ls(t, root) + read(t, root, "f"); after != before {
-				t.Errorf("%s, %s: it was %s and is %s", method, c.header, before, after)
+			if is := now(); is != want {
+				t.Errorf("%s, %s: there is %q, not %q", method, header, is, want)
 			}
 		}
 	}
+}
+
+// So do those that make something new; and an answer to PUT has the ETag of what it made.
+func TestConditionsOfNew(t *testing.T) {
+	s, _, _ := lockServer(t)
+	tag := func(name string) string { return s.do("HEAD", name, nil).want(t, 200).Header.Get("ETag") }
 	s.do("MKCOL", "/new", nil, "If-Match: *").want(t, 412)
 	s.do("MKCOL", "/new", nil, "If-None-Match: *").want(t, 201)
 	s.do("PUT", "/f3", strings.NewReader("x"), "If-Match: *").want(t, 412)
@@ -129,17 +156,26 @@ func TestConditions(t *testing.T) {
 // update is lost, however the requests lie in time.
 func TestNoLostUpdate(t *testing.T) {
 	root := t.TempDir()
-	put(t, filepath.Join(root, "counter"), "")
+	put(t, filepath.Join(root, "d", "counter"), "000")
+	if err := os.Symlink("d", filepath.Join(root, "l")); err != nil {
+		t.Fatal(err)
+	}
 	f := &fakeFS{Dir: newDir(t, root)}
 	s := serve(t, f, false)
 	const clients, each = 8, 10
 	var all sync.WaitGroup
-	for range clients {
+	for i := range clients {
 		all.Go(func() {
+			counter := []string{"/d/counter", "/l/counter"}[i%2] // the same by a second path
 			for done := 0; done < each; {
-				got := s.do("GET", "/counter", nil)
-				// The size is part of the ETag, so that the clock's steps do not matter.
-				r := s.do("PUT", "/counter", strings.NewReader(got.body+"x"), "If-Match: "+got.Header.Get("ETag"))
+				got := s.do("GET", counter, nil)
+				n, err := strconv.Atoi(got.body)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				// As long as before: by the size alone nobody could tell them apart.
+				r := s.do("PUT", counter, strings.NewReader(fmt.Sprintf("%03d", n+1)), "If-Match: "+got.Header.Get("ETag"))
 				switch r.StatusCode {
 				case 204:
 					done++
@@ -152,45 +188,52 @@ func TestNoLostUpdate(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if got := len(read(t, root, "counter")); got != clients*each {
-		t.Errorf("%d of %d updates", got, clients*each)
+	if got := read(t, root, "d", "counter"); got != fmt.Sprintf("%03d", clients*each) {
+		t.Errorf("%s of %d updates", got, clients*each)
 	}
 
 	// Versions of the same size, one right after the other, are told apart.
 	tags, dates := map[string]bool{}, map[string]bool{}
 	for i := range 50 {
-		tags[s.do("PUT", "/counter", strings.NewReader(fmt.Sprintf("%09d", i))).want(t, 204).Header.Get("ETag")] = true
-		dates[s.do("HEAD", "/counter", nil).Header.Get("Last-Modified")] = true // macOS goes by them
+		tags[s.do("PUT", "/d/counter", strings.NewReader(fmt.Sprintf("%09d", i))).want(t, 204).Header.Get("ETag")] = true
+		dates[s.do("HEAD", "/d/counter", nil).Header.Get("Last-Modified")] = true // macOS goes by them
 	}
 	if len(tags) != 50 || len(dates) != 50 {
 		t.Errorf("50 versions have %d ETags and %d dates", len(tags), len(dates))
 	}
 
+	for range 2 { // with a time of the client's own
+		tags[s.do("PUT", "/d/counter", strings.NewReader("x"), "X-OC-Mtime: 1000000000").want(t, 204).Header.Get("ETag")] = true
+	}
+	if len(tags) != 52 {
+		t.Error("two versions of the same size and the client's time have one ETag")
+	}
+
 	// The condition held when the body began, and does not when it has come.
-	tag := s.do("HEAD", "/counter", nil).Header.Get("ETag")
+	tag := s.do("HEAD", "/d/counter", nil).Header.Get("ETag")
 	begun := make(chan bool, 3)
 	f.set(faults{onWrite: func(u Upload) Upload { begun <- true; return u }})
 	body, in := io.Pipe()
 	ended := make(chan response)
-	go func() { ended <- s.do("PUT", "/counter", body, "If-Match: "+tag) }()
+	go func() { ended <- s.do("PUT", "/d/counter", body, "If-Match: "+tag) }()
 	fmt.Fprint(in, "late")
 	<-begun
-	s.do("PUT", "/counter", strings.NewReader("first")).want(t, 204)
+	s.do("PUT", "/d/counter", strings.NewReader("first")).want(t, 204)
 	<-begun
 	in.Close()
 	(<-ended).want(t, 412)
-	if got := read(t, root, "counter"); got != "first" || ls(t, root) != "counter" {
-		t.Errorf("%q in %s", got, ls(t, root))
+	if got := read(t, root, "d", "counter"); got != "first" || ls(t, root+"/d") != "counter" {
+		t.Errorf("%q in %s", got, ls(t, root+"/d"))
 	}
 	// The same with a lock.
 	body, in = io.Pipe()
-	go func() { ended <- s.do("PUT", "/counter", body) }()
+	go func() { ended <- s.do("PUT", "/d/counter", body) }()
 	fmt.Fprint(in, "late")
 	<-begun
-	s.lock("/counter", "exclusive")
+	s.lock("/d/counter", "exclusive")
 	in.Close()
 	(<-ended).want(t, 423)
-	if got := read(t, root, "counter"); got != "first" || ls(t, root) != "counter" {
-		t.Errorf("%q in %s", got, ls(t, root))
+	if got := read(t, root, "d", "counter"); got != "first" || ls(t, root+"/d") != "counter" {
+		t.Errorf("%q in %s", got, ls(t, root+"/d"))
 	}
 }

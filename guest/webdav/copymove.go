@@ -17,22 +17,24 @@ import (
 func (s *Server) copyMove(w http.ResponseWriter, r *http.Request, src string) {
 	dst, err := destination(r)
 	if err == nil {
-		dst, err = s.fs.place(r.Context(), dst)
+		dst, err = s.entry(r.Context(), dst)
 	}
 	if err != nil {
 		fail(w, r, err)
 		return
 	}
 	var there bool
+	var rest func()
 	if r.Method == "MOVE" {
-		there, err = s.move(r, src, dst)
+		there, rest, err = s.move(r, src, dst)
 	} else {
-		there, err = s.copy(r, src, dst)
+		there, rest, err = s.copy(r, src, dst)
 	}
 	if err != nil {
 		fail(w, r, err)
 		return
 	}
+	rest() // others need not wait for it
 	if there {
 		w.WriteHeader(http.StatusNoContent)
 		return
@@ -40,45 +42,53 @@ func (s *Server) copyMove(w http.ResponseWriter, r *http.Request, src string) {
 	w.WriteHeader(http.StatusCreated)
 }
 
-// move carries MOVE out; there is whether something was at the destination.
-func (s *Server) move(r *http.Request, src, dst string) (there bool, err error) {
+// move carries MOVE out; there is whether something was at the destination, and rest removes
+// that.
+func (s *Server) move(r *http.Request, src, dst string) (there bool, rest func(), err error) {
 	defer s.changingTree()()
-	if _, there, err = s.mayCopyMove(r, src, dst, target{name: src, member: true, tree: true}); err != nil {
-		return there, err
+	if err := s.unmoved(r, src, dst); err != nil {
+		return false, nil, err
 	}
-	if err := s.writes.Rename(r.Context(), src, dst); err != nil {
-		return there, err
+	if _, there, err = s.mayCopyMove(r, src, dst, target{name: src, member: true, tree: true}); err != nil {
+		return there, nil, err
+	}
+	if rest, err = s.writes.Rename(r.Context(), src, dst); err != nil {
+		return there, nil, err
 	}
 	s.locks.forget(dst, true)
 	s.locks.forget(src, false) // a lock does not move (7.6)
-	return there, nil
+	return there, rest, nil
 }
 
-// copy carries COPY out; there is whether something was at the destination. Others may change
-// what they like until the copy is whole.
-func (s *Server) copy(r *http.Request, src, dst string) (there bool, err error) {
+// copy carries COPY out; there is whether something was at the destination, and rest removes
+// that. Others may change what they like until the copy is whole.
+func (s *Server) copy(r *http.Request, src, dst string) (there bool, rest func(), err error) {
 	from, _, err := s.mayCopyMove(r, src, dst)
 	if err != nil {
-		return false, err
+		return false, nil, err
 	}
 	stage, err := s.writes.Stage(r.Context(), dst)
 	if err != nil {
-		return false, err
+		return false, nil, err
 	}
 	if err := s.copyInto(r.Context(), stage, ".", src, from, r.Header.Get("Depth") != "0"); err != nil {
 		stage.Abort()
-		return false, err
+		return false, nil, err
 	}
 	defer s.changingTree()() // the destination may be a folder, and holds what others change
-	if _, there, err = s.mayCopyMove(r, src, dst); err != nil {
-		stage.Abort()
-		return false, err
+	err = s.unmoved(r, src, dst)
+	if err == nil {
+		_, there, err = s.mayCopyMove(r, src, dst)
 	}
-	if err := stage.Commit(); err != nil {
-		return there, err
+	if err != nil {
+		stage.Abort()
+		return false, nil, err
+	}
+	if rest, err = stage.Commit(); err != nil {
+		return there, nil, err
 	}
 	s.locks.forget(dst, true)
-	return there, nil
+	return there, rest, nil
 }
 
 // mayCopyMove says whether a request may be carried out, as things are; also is what it changes
@@ -112,7 +122,7 @@ func (s *Server) copyInto(ctx context.Context, stage Stage, at, src string, from
 	if err := stage.Mkdir(ctx, at, src, from.Mode().Perm()); err != nil || !deep {
 		return err
 	}
-	infos, err := s.fs.FS.ReadDir(ctx, src)
+	infos, err := s.writes.Entries(ctx, src)
 	if err != nil {
 		return err
 	}

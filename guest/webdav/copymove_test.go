@@ -2,12 +2,15 @@ package webdav
 
 import (
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 func TestMoveAndCopyRefuseBeforeTheyDelete(t *testing.T) {
@@ -246,5 +249,40 @@ func TestCopyDepth(t *testing.T) {
 	s.do("MOVE", "/d", nil, "Destination: /no", "Depth: 0").want(t, 400)
 	if got := ls(t, root) + "|" + ls(t, root+"/alone") + "|" + ls(t, root+"/all"); got != "all alone d||f" {
 		t.Errorf("there is %s", got)
+	}
+}
+
+// What cannot be copied is not left out, but the reason why nothing is.
+func TestCopyOfWhatIsHidden(t *testing.T) {
+	for _, to := range []string{"none", "../..", "/etc"} {
+		s, root := serveDir(t, false)
+		write(t, "x", root, "tree", "sub", "f")
+		if err := os.Symlink(to, root+"/tree/sub/link"); err != nil {
+			t.Fatal(err)
+		}
+		if res := s.do("COPY", "/tree", nil, "Destination: /copy").want(t, 403); !strings.Contains(res.body, "tree/sub/link") {
+			t.Errorf("%s: %s", to, res.body)
+		}
+		s.do("COPY", "/tree", nil, "Destination: /alone", "Depth: 0").want(t, 201)
+		s.do("MOVE", "/tree", nil, "Destination: /moved").want(t, 201)
+		if got := ls(t, root) + "|" + ls(t, root+"/moved/sub"); got != "alone moved|f link" {
+			t.Errorf("%s: there is %s", to, got)
+		}
+	}
+}
+
+// A destination that comes into being in another form while the copy is made is no twin then.
+func TestTwinDuringCopy(t *testing.T) {
+	root := t.TempDir()
+	write(t, "x", root, "f")
+	f := &fakeFS{Dir: newDir(t, root)}
+	s := serve(t, f, false)
+	f.set(faults{onWrite: func(u Upload) Upload {
+		write(t, "theirs", root, norm.NFD.String("é"))
+		return u
+	}})
+	s.do("COPY", "/f", nil, "Destination: /"+url.PathEscape(norm.NFC.String("é"))).want(t, 503)
+	if got := ls(t, root); got != norm.NFD.String("é")+" f" {
+		t.Errorf("there is %q", got)
 	}
 }

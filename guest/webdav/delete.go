@@ -3,7 +3,7 @@ package webdav
 import "net/http"
 
 // delete answers DELETE (RFC 4918 9.6): all of it or, where a lock is on a part of it,
-// nothing.
+// nothing. What the file system does not let us remove is there again, with an error.
 func (s *Server) delete(w http.ResponseWriter, r *http.Request, name string) {
 	if d := r.Header.Get("Depth"); d != "" && d != "infinity" { // 9.6.1; of a file any would do
 		if fi, err := s.fs.Stat(r.Context(), name); err == nil && fi.IsDir() {
@@ -11,19 +11,31 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, name string) {
 			return
 		}
 	}
-	defer s.changingTree()()
-	if _, err := s.fs.Stat(r.Context(), name); err != nil {
+	rest, err := s.remove(r, name)
+	if err == nil {
+		err = rest() // others need not wait for it
+	}
+	if err != nil {
 		fail(w, r, err)
 		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (s *Server) remove(r *http.Request, name string) (rest func() error, err error) {
+	defer s.changingTree()()
+	if err := s.unmoved(r, name); err != nil {
+		return nil, err
+	}
+	if _, err := s.fs.Stat(r.Context(), name); err != nil {
+		return nil, err
 	}
 	if err := s.preconditions(r, name, target{name: name, member: true, tree: true}); err != nil {
-		fail(w, r, err)
-		return
+		return nil, err
 	}
-	if err := s.writes.Remove(r.Context(), name); err != nil {
-		fail(w, r, err)
-		return
+	rest, err = s.writes.Remove(r.Context(), name)
+	if err == nil {
+		s.locks.forget(name, false)
 	}
-	s.locks.forget(name, false)
-	w.WriteHeader(http.StatusNoContent)
+	return rest, err
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -28,6 +29,9 @@ type Dir struct {
 
 	root *os.Root
 
+	moving sync.Mutex        // held while something is renamed
+	temps  map[string]string // temporary names in use, and where they are
+
 	mu   sync.Mutex
 	told map[string]bool // folders that OnHidden was told about
 }
@@ -42,7 +46,7 @@ func NewDir(root string) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dir{root: r, told: map[string]bool{}}, nil
+	return &Dir{root: r, temps: map[string]string{}, told: map[string]bool{}}, nil
 }
 
 // Close closes the root; files that are open stay usable.
@@ -103,40 +107,56 @@ func (d *Dir) ancestors(name string) func() []fs.FileInfo {
 }
 
 func (d *Dir) ReadDir(_ context.Context, name string) ([]fs.FileInfo, error) {
+	infos, hidden, err := d.list(name)
+	if err == nil {
+		d.tell(name, len(hidden))
+	}
+	return infos, err
+}
+
+func (d *Dir) Entries(_ context.Context, name string) ([]fs.FileInfo, error) {
+	infos, hidden, err := d.list(name)
+	if err == nil && len(hidden) > 0 {
+		err = refuse(403, "it holds something that cannot be shown, and so not be copied: "+strings.ToValidUTF8(path.Join(name, hidden[0]), "?"))
+	}
+	return infos, err
+}
+
+// list reads a folder; hidden are the names of what is not shown.
+func (d *Dir) list(name string) (infos []fs.FileInfo, hidden []string, err error) {
 	if fi, err := d.stat("readdir", name); err != nil {
-		return nil, err
+		return nil, nil, err
 	} else if !fi.IsDir() {
-		return nil, &fs.PathError{Op: "readdir", Path: name, Err: syscall.ENOTDIR}
+		return nil, nil, &fs.PathError{Op: "readdir", Path: name, Err: syscall.ENOTDIR}
 	}
 	entries, err := d.readdir(name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	ancestors := d.ancestors(path.Join(name, "x"))
-	infos := make([]fs.FileInfo, 0, len(entries))
-	hidden := 0
+	infos = make([]fs.FileInfo, 0, len(entries))
 	for _, fi := range entries {
 		if isTemporary(fi.Name()) {
 			continue
 		}
 		if fi.Mode().Type() == fs.ModeSymlink {
-			fi, err = d.follow("stat", path.Join(name, fi.Name()), ancestors)
+			link := fi.Name()
+			fi, err = d.follow("stat", path.Join(name, link), ancestors)
 			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-				hidden++
+				hidden = append(hidden, link)
 				continue
 			}
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		} else if _, ok := fi.(Unknown); !ok && !shown(fi) {
-			hidden++
+			hidden = append(hidden, fi.Name())
 			continue
 		}
 		infos = append(infos, fi)
 	}
 	slices.SortFunc(infos, func(a, b fs.FileInfo) int { return cmp.Compare(a.Name(), b.Name()) })
-	d.tell(name, hidden)
-	return infos, nil
+	return infos, hidden, nil
 }
 
 // readdir reads the folder once. A File that a Root opened describes its

@@ -2,49 +2,14 @@ package webdav
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
-	"strings"
 	"syscall"
 	"time"
 )
-
-// What is on its way is .fuseless-upload-<32 hex digits>, beside what it replaces: a rename is
-// atomic only within a file system. A folder, which rename(2) does not replace, lies in
-// .fuseless-replaced-<32 hex digits> until what replaces it is in its place.
-const (
-	temporaryPrefix = ".fuseless-upload-"
-	replacedPrefix  = ".fuseless-replaced-"
-	temporaryDigits = 32
-)
-
-func isTemporary(base string) bool {
-	digits, ok := strings.CutPrefix(base, temporaryPrefix)
-	if !ok {
-		digits, ok = strings.CutPrefix(base, replacedPrefix)
-	}
-	return ok && len(digits) == temporaryDigits && strings.Trim(digits, "0123456789abcdef") == ""
-}
-
-// beside is a new name beside name.
-func beside(name, prefix string) string {
-	var id [temporaryDigits / 2]byte
-	rand.Read(id[:]) // never fails, since Go 1.24
-	return path.Join(path.Dir(name), prefix+hex.EncodeToString(id[:]))
-}
-
-func hasTemporary(name string) bool {
-	for e := range strings.SplitSeq(name, "/") {
-		if isTemporary(e) {
-			return true
-		}
-	}
-	return false
-}
 
 // place checks that name may be written to: it is neither the root nor hidden.
 // Writing over something hidden would destroy what the person cannot see.
@@ -88,33 +53,30 @@ func (d *Dir) OpenWrite(_ context.Context, name string) (Upload, error) {
 	if old != nil && old.IsDir() {
 		return nil, &fs.PathError{Op: "write", Path: name, Err: syscall.EISDIR}
 	}
-	temp := beside(name, temporaryPrefix)
 	mode := fs.FileMode(0o666)
 	if old != nil {
 		mode = 0o600 // until it has that of the old one, which others may not be allowed to read
 	}
-	f, err := d.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	temp := d.begin(name)
+	f, err := d.root.OpenFile(d.where(temp), os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
+		d.finish(temp)
 		return nil, readError("write", name, err)
 	}
-	u := &dirUpload{File: f, d: d, temp: temp, name: name}
-	if old != nil {
-		u.mode = old.Mode().Perm()
-		u.keepMode = true
-		u.like, u.follows = name, true
-	}
-	return u, nil
+	return &dirUpload{File: f, d: d, temp: temp, name: name, path: func() string { return d.where(temp) }}, nil
 }
 
+// dirUpload is an Upload to a temporary file or, in a Stage, to a file of that.
 type dirUpload struct {
 	*os.File
-	d          *Dir
-	temp, name string
-	mode       fs.FileMode // of the replaced file
-	keepMode   bool
-	like       string    // whose extended attributes it gets; "": nobody's
-	follows    bool      // it is another version of what is at name
-	modTime    time.Time // zero: that of the writing
+	d        *Dir
+	path     func() string // where it is
+	temp     string        // its temporary name; "" in a Stage
+	name     string        // where it is to be, if temp is not ""
+	mode     fs.FileMode   // that it is to have
+	keepMode bool
+	like     string    // whose extended attributes it gets; "": nobody's
+	modTime  time.Time // zero: that of the writing
 }
 
 func (u *dirUpload) SetModTime(t time.Time) { u.modTime = t }
@@ -129,13 +91,20 @@ func (u *dirUpload) CopyOf(name string, fi fs.FileInfo) {
 func (u *dirUpload) Commit() error {
 	err := u.commit()
 	if err != nil {
-		u.d.root.Remove(u.temp)
+		u.Abort()
+	} else if u.temp != "" {
+		u.d.finish(u.temp)
 	}
 	return err
 }
 
 func (u *dirUpload) commit() error {
 	defer u.Close()
+	if u.temp != "" {
+		if err := u.succeed(); err != nil {
+			return err
+		}
+	}
 	if u.like != "" {
 		if err := u.d.copyAttrs(u.like, u.File); err != nil {
 			return err // else what somebody has attached would be lost with the old file
@@ -145,12 +114,9 @@ func (u *dirUpload) commit() error {
 		// Not every file system has modes; the contents matter more.
 		_ = u.Chmod(u.mode)
 	}
-	if u.follows && u.modTime.IsZero() {
-		u.modTime = u.later()
-	}
 	if !u.modTime.IsZero() {
 		// As with the mode: the contents are there, and matter more.
-		_ = u.d.root.Chtimes(u.temp, time.Time{}, u.modTime)
+		_ = u.d.root.Chtimes(u.path(), time.Time{}, u.modTime)
 	}
 	if err := u.Sync(); err != nil {
 		return err
@@ -158,48 +124,44 @@ func (u *dirUpload) commit() error {
 	if err := u.Close(); err != nil {
 		return err
 	}
-	if err := u.d.root.Rename(u.temp, u.name); err != nil {
+	if u.temp == "" {
+		return nil // the Stage's folder is synced when it is whole
+	}
+	if err := u.d.root.Rename(u.path(), u.name); err != nil {
 		return err
 	}
 	return u.d.syncFolder(path.Dir(u.name))
 }
 
-// later is a modification time for a version that was written within the same second as the one
-// before: clients that compare dates have seconds (RFC 9110 5.6.7), sshfs keeps no more, and
-// with the same time it would pass for that one. Zero: it is later as it is.
-func (u *dirUpload) later() time.Time {
-	before, err := u.d.root.Lstat(u.name)
-	if err != nil {
-		return time.Time{}
+// succeed makes it the next version of what is in its place now, if anything is: with its mode,
+// its attributes, and another ETag.
+func (u *dirUpload) succeed() error {
+	old, err := u.d.replaceable(u.name)
+	if err != nil || old == nil || old.IsDir() {
+		return err // a file does not take the place of a folder: rename(2)
 	}
+	u.mode, u.keepMode, u.like = old.Mode().Perm(), true, u.name
 	now, err := u.Stat()
-	if err != nil || now.ModTime().Unix() > before.ModTime().Unix() {
-		return time.Time{}
+	switch {
+	case err != nil:
+		return err
+	case u.modTime.IsZero() && now.ModTime().Unix() <= old.ModTime().Unix():
+		// Clients that compare dates have seconds (RFC 9110 5.6.7), sshfs keeps no more, and
+		// with the same time it would pass for the old one.
+		u.modTime = time.Unix(old.ModTime().Unix()+1, 0)
+	case u.modTime.Equal(old.ModTime()) && now.Size() == old.Size():
+		u.modTime = u.modTime.Add(1) // ns; the client's time has seconds
 	}
-	return time.Unix(before.ModTime().Unix()+1, 0)
+	return nil
 }
 
 func (u *dirUpload) Abort() {
 	u.Close()
-	u.d.root.Remove(u.temp)
-}
-
-// syncFolder makes what happened to the entries of a folder durable. sshfs cannot sync a
-// folder, and says EINVAL or ENOSYS; nor can we one that we may not read.
-func (d *Dir) syncFolder(name string) error {
-	f, err := d.root.Open(name)
-	if errors.Is(err, fs.ErrPermission) {
-		return nil
+	if u.temp == "" {
+		_ = u.d.root.Remove(u.path())
+		return
 	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	err = f.Sync()
-	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.ENOTSUP) {
-		return nil
-	}
-	return err
+	u.d.discard(u.temp)
 }
 
 func (d *Dir) Create(_ context.Context, name string) error {
@@ -231,22 +193,55 @@ func (d *Dir) Mkdir(_ context.Context, name string) error {
 	return d.syncFolder(path.Dir(name))
 }
 
-func (d *Dir) Remove(_ context.Context, name string) error {
+func (d *Dir) Remove(_ context.Context, name string) (rest func() error, err error) {
 	if fi, err := d.place("remove", name); err != nil {
-		return err
+		return nil, err
 	} else if fi == nil {
-		return notExist("remove", name)
+		return nil, notExist("remove", name)
 	}
-	if err := d.root.RemoveAll(name); err != nil {
+	fi, err := d.root.Lstat(name)
+	if err != nil {
+		return nil, readError("remove", name, err)
+	}
+	if !fi.IsDir() {
+		if err := d.root.Remove(name); err != nil {
+			return nil, err
+		}
+		return func() error { return nil }, d.syncFolder(path.Dir(name))
+	}
+	temp := d.begin(name)
+	if err := d.rename(name, d.where(temp)); err != nil {
+		d.finish(temp)
+		return nil, err
+	}
+	back := func() error {
+		defer d.finish(temp)
+		if _, err := d.root.Lstat(name); err == nil {
+			return errors.New("something else is there by now")
+		}
+		return d.rename(d.where(temp), name)
+	}
+	if err := d.syncFolder(path.Dir(name)); err != nil {
+		return nil, errors.Join(err, back())
+	}
+	return func() error {
+		err := d.root.RemoveAll(d.where(temp))
+		if err == nil {
+			d.finish(temp)
+			return nil
+		}
+		// What is left belongs to who asked, and not into the dark.
+		if berr := back(); berr != nil {
+			return fmt.Errorf("%w; what is left of it is hidden: %w", err, berr)
+		}
 		return err
-	}
-	return d.syncFolder(path.Dir(name))
+	}, nil
 }
 
-func (d *Dir) Rename(_ context.Context, oldName, newName string) error {
+func (d *Dir) Rename(_ context.Context, oldName, newName string) (rest func(), err error) {
 	for _, n := range []string{oldName, newName} {
 		if _, err := d.place("rename", n); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	return d.replace(oldName, newName)
@@ -254,46 +249,48 @@ func (d *Dir) Rename(_ context.Context, oldName, newName string) error {
 
 var errSameFile = refuse(403, "the destination is the source by another name (a hard link)")
 
-// replace gives something another name, at which something may be.
-func (d *Dir) replace(oldName, newName string) (err error) {
+// replace gives something another name, at which something may be. rest removes that.
+func (d *Dir) replace(oldName, newName string) (rest func(), err error) {
+	rest = func() {}
 	from, err := d.root.Lstat(oldName)
 	if err != nil {
-		return readError("rename", oldName, err)
+		return nil, readError("rename", oldName, err)
 	}
 	to, terr := d.root.Lstat(newName)
+	var a *aside
 	switch {
 	case terr != nil && !errors.Is(terr, fs.ErrNotExist):
-		return readError("rename", newName, terr)
+		return nil, readError("rename", newName, terr)
 	case terr == nil && os.SameFile(from, to):
-		return &fs.PathError{Op: "rename", Path: oldName, Err: errSameFile} // rename(2) does nothing
+		return nil, &fs.PathError{Op: "rename", Path: oldName, Err: errSameFile} // rename(2) does nothing
 	case terr == nil && (from.IsDir() || to.IsDir()):
-		aside := beside(newName, replacedPrefix)
-		if err := d.root.Rename(newName, aside); err != nil {
-			return err
+		if a, err = d.setAside(newName); err != nil {
+			return nil, err
 		}
-		if err := d.root.Rename(oldName, newName); err != nil {
-			return errors.Join(err, d.root.Rename(aside, newName))
+		if err := d.rename(oldName, newName); err != nil {
+			return nil, errors.Join(err, a.back())
 		}
-		defer func() { // when it is durable
-			if err == nil {
-				_ = d.root.RemoveAll(aside) // what could not be removed is unseen
-			}
-		}()
 	default:
-		if err := d.root.Rename(oldName, newName); err != nil {
-			return err
+		if err := d.rename(oldName, newName); err != nil {
+			return nil, err
 		}
 		if terr == nil {
 			// Over sshfs, two names of one file look like two files, and rename(2) has done nothing.
 			if _, err := d.root.Lstat(oldName); err == nil {
-				return &fs.PathError{Op: "rename", Path: oldName, Err: errSameFile}
+				return nil, &fs.PathError{Op: "rename", Path: oldName, Err: errSameFile}
 			}
 		}
 	}
 	if path.Dir(oldName) != path.Dir(newName) {
 		if err := d.syncFolder(path.Dir(oldName)); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return d.syncFolder(path.Dir(newName))
+	if err := d.syncFolder(path.Dir(newName)); err != nil {
+		return nil, err
+	}
+	if a != nil { // what replaces it is durable
+		rest = a.gone()
+	}
+	return rest, nil
 }

@@ -51,14 +51,22 @@ type WriteFS interface {
 	// something, which stays as it is.
 	Create(ctx context.Context, name string) error
 	Mkdir(ctx context.Context, name string) error
-	// Remove removes name with all that is in it, but not what a symbolic link points to.
-	Remove(ctx context.Context, name string) error
+	// Remove removes name with all that is in it, but not what a symbolic link points to. On
+	// return name is gone for all who look. rest removes what was in it, which may take long;
+	// what it cannot remove is there again, with an error.
+	Remove(ctx context.Context, name string) (rest func() error, err error)
 	// Rename replaces whatever is at newName; where it fails, that stays. It fails for two
-	// names of one file.
-	Rename(ctx context.Context, oldName, newName string) error
+	// names of one file. rest removes what was replaced, which may take long.
+	Rename(ctx context.Context, oldName, newName string) (rest func(), err error)
 	// Stage begins to replace, or to create, name, which may be a folder with all that is in
 	// it.
 	Stage(ctx context.Context, name string) (Stage, error)
+	// Entries is FS.ReadDir for who is to copy all of a folder: an error if it holds something
+	// that is not shown.
+	Entries(ctx context.Context, name string) ([]fs.FileInfo, error)
+	// Canonical is name with its folders called by their own names, and not by those of symbolic
+	// links that lead to them; with whole, name itself, too. Locks are on these names.
+	Canonical(ctx context.Context, name string, whole bool) string
 }
 
 // Stage is where a copy is made, unseen. It ends with either Commit or Abort; a failed Commit
@@ -68,7 +76,7 @@ type Stage interface {
 	// Mkdir gives the folder the properties of the folder like and, at the end, its mode.
 	Mkdir(ctx context.Context, at, like string, mode fs.FileMode) error
 	OpenWrite(ctx context.Context, at string) (Upload, error)
-	Commit() error // durable on return
+	Commit() (rest func(), err error) // durable on return; rest removes what was replaced
 	Abort()
 }
 

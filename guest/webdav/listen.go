@@ -23,7 +23,8 @@ const (
 )
 
 // Serve serves connections of ln until ctx ends, then lets requests in
-// progress finish for three seconds, and returns nil. It closes ln.
+// progress finish for three seconds, and returns nil. It closes ln. What a request is changing
+// by then is changed whole, or not at all, before it returns.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	srv := &http.Server{
 		Handler:           s,
@@ -45,6 +46,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if srv.Shutdown(grace) != nil {
 		srv.Close()
 	}
+	s.writing.Lock() // none is under way
+	defer s.writing.Unlock()
 	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

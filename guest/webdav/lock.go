@@ -14,7 +14,7 @@ import (
 
 // lock answers LOCK (RFC 4918 9.10): it makes a lock, and an empty file where there is none
 // (7.3), or gives one that is there new time (9.10.2).
-func (s *Server) lock(w http.ResponseWriter, r *http.Request, name string) {
+func (s *Server) lock(w http.ResponseWriter, r *http.Request, asked, name string) {
 	body, err := io.ReadAll(r.Body) // limitXML has seen it
 	if err != nil {
 		fail(w, r, err)
@@ -25,7 +25,7 @@ func (s *Server) lock(w http.ResponseWriter, r *http.Request, name string) {
 		s.refresh(w, r, name, timeout)
 		return
 	}
-	k := lock{root: lockKey(name), href: name, timeout: timeout}
+	k := lock{root: lockKey(name), href: asked, timeout: timeout}
 	if k.shared, k.owner, err = readLockInfo(body); err != nil {
 		fail(w, r, err)
 		return

@@ -17,6 +17,7 @@ const (
 	lockTimeoutMax     = time.Hour // also for who asks for more, or for no end
 	lockTimeoutDefault = 10 * time.Minute
 	locksMax           = 4096
+	sharedMax          = 16      // of one thing: a listing repeats them for all that is in it
 	ownerMax           = 2 << 10 // bytes of a lock's owner
 )
 
@@ -105,16 +106,21 @@ func (l *locks) held(token, name string) bool {
 	return k != nil && k.expires.After(l.now()) && k.covers(lockKey(name))
 }
 
+// none reports whether there are no locks.
+func (l *locks) none() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.all) == 0
+}
+
 // on are the locks on name.
 func (l *locks) on(name string) []lock {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.all) == 0 {
-		return nil
-	}
 	var on []lock
+	key := lockKey(name)
 	for k := range l.active() {
-		if k.covers(lockKey(name)) {
+		if k.covers(key) {
 			on = append(on, *k)
 		}
 	}
@@ -125,12 +131,16 @@ func (l *locks) on(name string) []lock {
 func (l *locks) add(k lock) (made lock, conflict *lock, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	sharing := 0
 	for o := range l.active() {
 		if (o.covers(k.root) || k.covers(o.root)) && !(o.shared && k.shared) {
 			return lock{}, o, nil
 		}
+		if o.root == k.root {
+			sharing++
+		}
 	}
-	if len(l.all) >= locksMax {
+	if len(l.all) >= locksMax || sharing >= sharedMax {
 		return lock{}, nil, refuse(503, "there are too many locks; try again when some have expired")
 	}
 	k.token = newToken()

@@ -271,8 +271,11 @@ func TestLockRefuses(t *testing.T) {
 	s.do("PUT", "/f", strings.NewReader("x")).want(t, 423)
 	// Locks are bounded.
 	for i := 1; i < locksMax; i++ {
-		if res := s.do("LOCK", "/shared", strings.NewReader(lockInfo("shared"))); res.StatusCode != 200 {
+		if res := s.do("LOCK", fmt.Sprintf("/shared%d", i/sharedMax), strings.NewReader(lockInfo("shared"))); res.StatusCode >= 400 {
 			t.Fatalf("lock %d: %s", i, res.body)
+		}
+		if i == 2*sharedMax { // of one thing, too
+			s.do("LOCK", "/shared1", strings.NewReader(lockInfo("shared"))).want(t, 503)
 		}
 	}
 	s.do("LOCK", "/more", strings.NewReader(lockInfo("shared"))).want(t, 503)

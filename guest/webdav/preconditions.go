@@ -63,7 +63,7 @@ func (s *Server) ifHeader(r *http.Request, name string) (submitted map[string]bo
 			if of, err = nameOfURI(r, l.resource); err != nil {
 				continue
 			}
-			if of, err = s.fs.place(r.Context(), of); err != nil {
+			if of, err = s.thing(r.Context(), of); err != nil {
 				return nil, err
 			}
 		}

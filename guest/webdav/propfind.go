@@ -55,7 +55,7 @@ func (s *Server) propfind(w http.ResponseWriter, r *http.Request, name string) {
 		}
 		s.absences.listed(name, began, entries)
 	}
-	m := newMultistatus(w, s.selection(asked, s.quotaProperties(r, asked, self)))
+	m := newMultistatus(w, s.selection(r.Context(), asked, s.quotaProperties(r, asked, self)))
 	if s.props != nil {
 		m.dead = func(stored string) ([]deadProp, error) { return s.deadPropsOf(r.Context(), stored) }
 	}

@@ -20,8 +20,9 @@ type propChange struct {
 	status int // how it ended
 }
 
-// proppatch answers PROPPATCH (RFC 4918 9.2): all that it asks for is done, or nothing.
-func (s *Server) proppatch(w http.ResponseWriter, r *http.Request, name string) {
+// proppatch answers PROPPATCH (RFC 4918 9.2): all that it asks for is done, or nothing. The href
+// of the answer is the name as it was asked for.
+func (s *Server) proppatch(w http.ResponseWriter, r *http.Request, asked, name string) {
 	changes, err := readPropertyUpdate(r.Body)
 	if err != nil {
 		fail(w, r, err)
@@ -39,7 +40,7 @@ func (s *Server) proppatch(w http.ResponseWriter, r *http.Request, name string) 
 		fail(w, r, err)
 		return
 	}
-	writePatched(w, name, fi, changes)
+	writePatched(w, asked, fi, changes)
 }
 
 // patch carries the changes out, in order, and notes how each ended. An error is one of the

@@ -1,9 +1,11 @@
 package webdav
 
 import (
+	"context"
 	"encoding/xml"
 	"io/fs"
 	"net/http"
+	"path"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -61,9 +63,21 @@ var supportedLock = property{"supportedlock", false, func(b []byte, _ string, _ 
 }}
 
 // lockDiscovery are the locks on an entry (RFC 4918 15.8).
-func (s *Server) lockDiscovery() property {
+func (s *Server) lockDiscovery(ctx context.Context) property {
 	now := s.locks.now()
-	return property{"lockdiscovery", false, func(b []byte, name string, _ fs.FileInfo) ([]byte, bool) {
+	folder, own := "", "" // that of the last entry, and its own name
+	return property{"lockdiscovery", false, func(b []byte, name string, fi fs.FileInfo) ([]byte, bool) {
+		if s.locks.none() {
+			return b, true
+		}
+		if _, ok := fi.(interface{ linked() }); ok || name == "." {
+			name = s.writes.Canonical(ctx, name, true)
+		} else {
+			if d := path.Dir(name); d != folder {
+				folder, own = d, s.writes.Canonical(ctx, d, true)
+			}
+			name = path.Join(own, path.Base(name))
+		}
 		for _, k := range s.locks.on(name) {
 			b = append(b, k.active(now)...)
 		}
@@ -92,10 +106,10 @@ type selection struct {
 
 // selection chooses from the live properties, and from byName, of which allprop
 // and propname know nothing.
-func (s *Server) selection(w wanted, byName []property) selection {
+func (s *Server) selection(ctx context.Context, w wanted, byName []property) selection {
 	live := liveProperties
 	if !s.opt.ReadOnly {
-		live = append(live[:len(live):len(live)], supportedLock, s.lockDiscovery())
+		live = append(live[:len(live):len(live)], supportedLock, s.lockDiscovery(ctx))
 	}
 	sel := selection{quiet: w.all || w.namesOnly, namesOnly: w.namesOnly}
 	chosen := map[xml.Name]bool{}

@@ -101,11 +101,8 @@ func (s *Server) replace(r *http.Request, name string, expect int64, modTime tim
 		return false, nil, err
 	}
 	defer s.changing(name)()
-	// Meanwhile, the name may have come into being in another form.
-	if now, err := s.fs.place(r.Context(), name); err != nil {
+	if err := s.unmoved(r, name); err != nil {
 		return false, nil, err
-	} else if now != name {
-		return false, nil, errChanged
 	}
 	if err := look(); err != nil {
 		return false, nil, err

@@ -54,6 +54,7 @@ type Server struct {
 	putBuffers chan struct{} // those in use
 	tree       sync.RWMutex  // see changing
 	names      [64]sync.Mutex
+	writing    sync.RWMutex // held by requests that may change something
 
 	writeTimeout time.Duration
 
@@ -147,7 +148,14 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request, name string) {
 		fail(w, r, refuse(http.StatusForbidden, "read-only: this is the view of a backup, and nothing can be written into it"))
 		return
 	}
-	name, err := s.fs.place(r.Context(), name)
+	s.writing.RLock()
+	defer s.writing.RUnlock()
+	find := s.entry
+	if r.Method == "LOCK" || r.Method == "UNLOCK" || r.Method == "PROPPATCH" {
+		find = s.thing
+	}
+	asked := name
+	name, err := find(r.Context(), asked)
 	if err != nil {
 		fail(w, r, err)
 		return
@@ -173,10 +181,10 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request, name string) {
 			return
 		}
 		if r.Method == "LOCK" {
-			s.lock(w, r, name)
+			s.lock(w, r, asked, name)
 			return
 		}
-		s.proppatch(w, r, name)
+		s.proppatch(w, r, asked, name)
 	}
 }
 

@@ -230,6 +230,15 @@ func (f *fakeFS) ReadDir(ctx context.Context, name string) ([]fs.FileInfo, error
 	return infos, err
 }
 
+func (f *fakeFS) Entries(ctx context.Context, name string) ([]fs.FileInfo, error) {
+	on := f.count(&f.listing)
+	infos, err := f.Dir.Entries(ctx, name)
+	if err == nil && on.onReadDir != nil {
+		return on.onReadDir(infos)
+	}
+	return infos, err
+}
+
 func (f *fakeFS) Open(ctx context.Context, name string) (File, error) {
 	on := f.count(&f.opens)
 	g, err := f.Dir.Open(ctx, name)
