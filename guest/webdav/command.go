@@ -21,7 +21,7 @@ import (
 // kept and fetched ahead alone may be most of that.
 const memoryLimit = 96 << 20
 
-// Command is `webdav -root DIR -listen ADDR -credentials FILE [-read-only [-runs DIR]]`.
+// Command is `webdav -root DIR -listen ADDR -credentials FILE [-read-only [-runs DIR] | -refuse-mac-noise]`.
 // It prints "listening on HOST:PORT" on stdout once it accepts connections,
 // and serves until ctx ends. Errors are *proto.Error: Config for arguments and
 // credentials, Source for the root, Serve for the listening.
@@ -32,6 +32,7 @@ func Command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	listen := flags.String("listen", "", "the loopback `address`, HOST:PORT; port 0 chooses one")
 	file := flags.String("credentials", "", "a `file` (or /dev/fd/N) of mode 0600 with one line, user:password")
 	readOnly := flags.Bool("read-only", false, "refuse everything that writes")
+	refuseMacNoise := flags.Bool("refuse-mac-noise", false, "refuse to make ._* and .DS_Store, which macOS leaves in every folder")
 	runs := flags.String("runs", "", "the runtime `folder` of the vault: listings are kept for longer as long as no run is seen in it")
 	if err := flags.Parse(args); err != nil {
 		return proto.Errorf(proto.Config, "webdav: %w", err)
@@ -89,7 +90,7 @@ func Command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		files = NewAhead(NewHandles(dir), quietSince)
 		debug.SetMemoryLimit(memoryLimit)
 	}
-	srv, err := New(files, Options{User: user, Password: password, ReadOnly: *readOnly, Log: logger})
+	srv, err := New(files, Options{User: user, Password: password, ReadOnly: *readOnly, RefuseMacNoise: *refuseMacNoise, Log: logger})
 	if err != nil {
 		return proto.Errorf(proto.Config, "%w", err)
 	}

@@ -19,6 +19,9 @@ func (s *Server) copyMove(w http.ResponseWriter, r *http.Request, src string) {
 	if err == nil {
 		dst, err = s.entry(r.Context(), dst)
 	}
+	if err == nil {
+		err = s.refusesNew(r, dst)
+	}
 	if err != nil {
 		fail(w, r, err)
 		return

@@ -35,6 +35,8 @@ type Options struct {
 	// ReadOnly refuses every method that writes, and announces WebDAV class 1,
 	// by which macOS mounts read-only.
 	ReadOnly bool
+	// RefuseMacNoise refuses to make the files that macOS leaves in every folder (._*, .DS_Store).
+	RefuseMacNoise bool
 	// Log gets faults of the server; nil discards them. No request is logged.
 	Log *log.Logger
 }
@@ -163,6 +165,12 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request, name string) {
 	if r.Method != "LOCK" && r.Method != "UNLOCK" && r.Method != "PROPPATCH" && name == "." {
 		fail(w, r, refuse(http.StatusForbidden, "the root stays as it is"))
 		return
+	}
+	if r.Method == http.MethodPut || r.Method == "MKCOL" || r.Method == "LOCK" {
+		if err := s.refusesNew(r, name); err != nil {
+			fail(w, r, err)
+			return
+		}
 	}
 	switch r.Method {
 	case http.MethodPut:
