@@ -125,7 +125,7 @@ func (l *lab) left() (left []string) {
 	for _, dir := range []string{"/run", "/dev/shm"} {
 		caches, _ := filepath.Glob(filepath.Join(dir, "fuseless-davfs2-*"))
 		for _, c := range caches {
-			if strings.HasSuffix(c, "-"+hostMountKey(l.mnt)) {
+			if strings.Contains(c, "-"+hostMountKey(l.mnt)) {
 				add("davfs2 cache %s", c)
 			}
 		}

@@ -259,7 +259,8 @@ func (v *vault) mountSpec(s *proto.Session) (hostmount.Spec, error) {
 	if err != nil {
 		return hostmount.Spec{}, err
 	}
-	spec := hostmount.Spec{Vault: v.Name, Mountpoint: v.Mountpoint, RuntimeDir: filepath.Join(dir, "host"), ReadOnly: true}
+	spec := hostmount.Spec{Vault: v.Name, Mountpoint: v.Mountpoint, RuntimeDir: filepath.Join(dir, "host"), ReadOnly: true,
+		Notice: func(s string) { v.screen.Say("%s", s) }}
 	if s != nil {
 		spec.URL = "http://" + s.Address + "/"
 		spec.User, spec.Password = s.User, []byte(s.Password)
@@ -292,12 +293,13 @@ func (v *vault) hostUnmount(ctx context.Context, force bool) error {
 	if warning != "" {
 		v.screen.Say("warning: %s", warning)
 	}
-	if err != nil {
+	if err != nil && proto.CodeOf(err) != proto.Incomplete {
 		return err
 	}
+	// It is unmounted, even where err names files that did not arrive.
 	_ = os.Remove(spec.RuntimeDir) // only if it is empty
 	v.tidy()
-	return nil
+	return err
 }
 
 // OpenFolder does everything up to a folder in the file manager.
@@ -324,8 +326,18 @@ func (c *Chain) Close(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	hostUnmount := func(ctx context.Context) error { return v.hostUnmount(ctx, false) }
-	return v.mounting(ctx, hostUnmount, v.unserve, v.remoteUnmount)
+	var lost error // is told, and keeps nothing from being closed
+	hostUnmount := func(ctx context.Context) error {
+		err := v.hostUnmount(ctx, false)
+		if proto.CodeOf(err) == proto.Incomplete {
+			lost, err = err, nil
+		}
+		return err
+	}
+	if err := v.mounting(ctx, hostUnmount, v.unserve, v.remoteUnmount); err != nil {
+		return errors.Join(err, lost)
+	}
+	return lost
 }
 
 func (v *vault) serve(ctx context.Context) error {

@@ -9,7 +9,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"fuseless/guest/proc"
 	"fuseless/guest/proto"
@@ -21,11 +20,18 @@ import (
 // cacheDir is where davfs2 keeps its plaintext cache for mountpoint: on tmpfs,
 // below a folder that every user may pass, because the daemon has a user of its
 // own and could not reach a runtime folder with mode 0700.
-func cacheDir(mountpoint string) (string, error) {
+//
+// A writable mount's has a name of its own: whoever finds it knows that it may
+// hold the only copy of something, even where our record of the mount is gone.
+func cacheDir(spec Spec) (string, error) {
 	for _, dir := range []string{"/run", "/dev/shm"} {
 		var st unix.Statfs_t
 		if unix.Statfs(dir, &st) == nil && st.Type == unix.TMPFS_MAGIC {
-			return filepath.Join(dir, fmt.Sprintf("fuseless-davfs2-%d-%s", os.Getuid(), key(mountpoint))), nil
+			name := fmt.Sprintf("fuseless-davfs2-%d-%s", os.Getuid(), key(spec.Mountpoint))
+			if !spec.ReadOnly {
+				name += "-rw"
+			}
+			return filepath.Join(dir, name), nil
 		}
 	}
 	return "", proto.Errorf(proto.Mount, "neither /run nor /dev/shm is a tmpfs, and davfs2's cache must not be on a disk").
@@ -46,50 +52,29 @@ func makeCache(ctx context.Context, dir, group string) error {
 	return nil
 }
 
-// settleCache removes the cache folder; or, where it holds files that did not
-// reach the server, moves it aside and says so.
-func settleCache(ctx context.Context, dir string, readOnly bool) (warning string, err error) {
-	fi, err := os.Lstat(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	if err != nil {
-		return "", proto.Errorf(proto.Mount, "davfs2's cache: %w", err)
-	}
-	if st, ok := fi.Sys().(*syscall.Stat_t); !ok || st.Uid != 0 || !fi.IsDir() {
-		return "", proto.Errorf(proto.Mount, "%s is in the way of davfs2's cache, and not root's", dir).WithHint("remove it")
-	}
-	keep := false
-	if !readOnly {
-		if keep, err = holdsLost(ctx, dir); err != nil {
-			return "", proto.Errorf(proto.Mount, "looking for files that davfs2 could not upload: %w", err)
-		}
-	}
-	if keep {
-		aside := dir + "-kept-" + time.Now().UTC().Format("20060102T150405.000")
-		if err := privilege.Run(ctx, proc.Cmd{Argv: []string{"mv", "-T", "--", dir, aside}}); err != nil {
-			return "", proto.Errorf(proto.Mount, "keeping the files that davfs2 could not upload: %w", err)
-		}
-		return "files written into the mount may not have reached the vault; they are in " + aside +
-			", in memory only: copy them as root before the machine restarts, then remove the folder", nil
+// removeCache removes the cache of a read-only mount.
+func removeCache(ctx context.Context, dir string) error {
+	if there, err := cacheThere(dir); err != nil || !there {
+		return err
 	}
 	if err := privilege.Run(ctx, proc.Cmd{Argv: []string{"rm", "-rf", "--one-file-system", "--", dir}}); err != nil {
-		return "", proto.Errorf(proto.Mount, "removing davfs2's cache: %w", err)
+		return proto.Errorf(proto.Mount, "removing davfs2's cache: %w", err)
 	}
-	return "", nil
+	return nil
 }
 
-// holdsLost says whether the cache holds what did not reach the server. davfs2
-// writes its index when it ends in order; without one, any file may be.
-// The cache is not ours to read, hence the commands.
-func holdsLost(ctx context.Context, dir string) (bool, error) {
-	files, err := privilege.Output(ctx, proc.Cmd{Argv: []string{"find", dir, "-mindepth", "2", "-type", "f", "!", "-name", "index", "-print", "-quit"}})
-	if err != nil || len(files) == 0 {
-		return false, err
+// cacheThere says whether the cache folder dir exists. One that is not root's
+// was planted, and is an error.
+func cacheThere(dir string) (bool, error) {
+	fi, err := os.Lstat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
 	}
-	index, err := privilege.Output(ctx, proc.Cmd{Argv: []string{"find", dir, "-mindepth", "2", "-maxdepth", "2", "-name", "index", "-exec", "cat", "{}", ";"}})
 	if err != nil {
-		return false, err
+		return false, proto.Errorf(proto.Mount, "davfs2's cache: %w", err)
 	}
-	return lostIn(index), nil
+	if st, ok := fi.Sys().(*syscall.Stat_t); !ok || st.Uid != 0 || !fi.IsDir() {
+		return false, proto.Errorf(proto.Mount, "%s is in the way of davfs2's cache, and not root's", dir).WithHint("remove it")
+	}
+	return true, nil
 }

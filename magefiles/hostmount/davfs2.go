@@ -2,13 +2,11 @@ package hostmount
 
 import (
 	"bufio"
-	"bytes"
-	"encoding/xml"
 	"fmt"
 	"io"
 	"net/url"
-	"slices"
 	"strings"
+	"time"
 )
 
 // BackupDir is the folder that davfs2 shows in the root of every mount, with
@@ -16,14 +14,22 @@ import (
 // a real one: that of a source which is the root of a disk.
 const BackupDir = ".davfs2-lost+found"
 
+// How long davfs2 waits for the server's next byte (read_timeout) before it
+// gives a request up. The answer to a PUT comes once the file is durable, behind
+// a slow link maybe; a PUT given up would be reported as lost although it arrived.
+const (
+	readTimeout  = 60 * time.Second
+	writeTimeout = 5 * time.Minute
+)
+
 // davfsConf is the davfs2.conf(5) for spec, with the cache in cacheDir.
 //
 // There is no secrets file: mount.davfs would insist that it belongs to root,
 // and it would be one more copy of the password. See davfsArgv.
 func davfsConf(spec Spec, cacheDir string) string {
-	locks := 1
+	locks, timeout := 1, writeTimeout
 	if spec.ReadOnly {
-		locks = 0
+		locks, timeout = 0, readTimeout
 	}
 	var b strings.Builder
 	for _, o := range []struct {
@@ -44,7 +50,7 @@ func davfsConf(spec Spec, cacheDir string) string {
 		{"follow_redirect", 0},
 		// In seconds. The server is on loopback; what lies behind it may be slow.
 		{"connect_timeout", 5},
-		{"read_timeout", 60},
+		{"read_timeout", int(timeout.Seconds())},
 		{"retry", 5},
 		{"max_retry", 30},
 	} {
@@ -119,29 +125,4 @@ func gioCommand(spec Spec) string {
 	}
 	u.Scheme, u.User = "dav", url.User(spec.User)
 	return "gio mount " + u.String()
-}
-
-// lostIn says whether the index of a davfs2 cache names files that are not on
-// the server. The folder for these, BackupDir, exists only in the mount; in the
-// cache they lie among the others, and only the index sets them apart: as reg
-// below backup. dirty is a file that was never tried, as after SIGTERM. What
-// cannot be read counts as lost.
-func lostIn(index []byte) bool {
-	d := xml.NewDecoder(bytes.NewReader(index))
-	var path []string
-	for {
-		token, err := d.Token()
-		if err != nil {
-			return err != io.EOF || len(index) == 0
-		}
-		switch t := token.(type) {
-		case xml.StartElement:
-			if t.Name.Local == "dirty" || (t.Name.Local == "reg" && slices.Contains(path, "backup")) {
-				return true
-			}
-			path = append(path, t.Name.Local)
-		case xml.EndElement:
-			path = path[:len(path)-1]
-		}
-	}
 }

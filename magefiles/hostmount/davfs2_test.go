@@ -18,7 +18,7 @@ func TestDavfsArgv(t *testing.T) {
 
 func TestDavfsConf(t *testing.T) {
 	conf := davfsConf(Spec{ReadOnly: true, Password: []byte("0123abcd")}, `/dev/shm/a b"c`)
-	for _, line := range []string{"ask_auth 0", "buf_size 256", "delay_upload 0", "use_locks 0", `cache_dir "/dev/shm/a b\"c"`} {
+	for _, line := range []string{"ask_auth 0", "buf_size 256", "delay_upload 0", "use_locks 0", "read_timeout 60", `cache_dir "/dev/shm/a b\"c"`} {
 		if !strings.Contains("\n"+conf, "\n"+line+"\n") {
 			t.Errorf("no line %q in\n%s", line, conf)
 		}
@@ -41,24 +41,6 @@ func TestParseSystemConf(t *testing.T) {
 	} {
 		if got := parseSystemConf(strings.NewReader(text)); got != want {
 			t.Errorf("%q: %+v, want %+v", text, got, want)
-		}
-	}
-}
-
-func TestLostIn(t *testing.T) {
-	index := func(s string) string {
-		return `<?xml version="1.0" encoding="utf-8" ?><d:root xmlns:d="http://dav.sf.net/">` + s + `</d:root>`
-	}
-	for text, want := range map[string]bool{
-		"":        true, // the daemon was killed before it wrote one
-		"<d:root": true,
-		index(`<d:backup><d:mode>40700</d:mode></d:backup>`):                                        false,
-		index(`<d:reg><d:name><![CDATA[<d:backup><d:reg>]]></d:name></d:reg><d:backup></d:backup>`): false,
-		index(`<d:backup><d:reg><d:name>essay.txt</d:name></d:reg></d:backup>`):                     true,
-		index(`<d:ddir><d:reg><d:dirty>1</d:dirty></d:reg></d:ddir>`):                               true,
-	} {
-		if got := lostIn([]byte(text)); got != want {
-			t.Errorf("%s: %v, want %v", text, got, want)
 		}
 	}
 }

@@ -41,8 +41,12 @@ type Spec struct {
 	Verify func(ctx context.Context) error
 
 	// Force lets Unmount give up on open files and on a dead server: it
-	// detaches the mount lazily and ends its daemon.
+	// detaches the mount lazily and ends its daemon. What the daemon of a
+	// writable mount has not uploaded is kept and reported all the same.
 	Force bool
+
+	// Notice is told, once, that Unmount waits for uploads; nil for not at all.
+	Notice func(message string)
 }
 
 // Mount mounts spec and returns once the folder can be listed. It does nothing
@@ -56,8 +60,7 @@ type Spec struct {
 // Verify returns. After an error nothing is left behind.
 //
 // warning, if not empty, is for the person to read even on success: it names
-// a folder in which an earlier, interrupted mount kept files that never reached
-// the server.
+// the files of earlier mounts that never reached the server, and where they lie.
 func Mount(ctx context.Context, spec Spec) (warning string, err error) {
 	if spec, err = check(spec); err != nil {
 		return "", err
@@ -76,7 +79,8 @@ func Mount(ctx context.Context, spec Spec) (warning string, err error) {
 	}
 	// What is left of an earlier session, whose password is no longer good; or
 	// of a run that was killed. Mostly nothing, and then this does nothing.
-	if warning, err = Unmount(ctx, spec); err != nil {
+	l, err := takeDown(ctx, spec)
+	if warning = l.warning(); err != nil {
 		return warning, err
 	}
 	if spec.Verify != nil {
@@ -104,11 +108,11 @@ func Mount(ctx context.Context, spec Spec) (warning string, err error) {
 	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanDeadline)
 	defer cancel()
 	spec.Force = true
-	w, cerr := Unmount(clean, spec)
-	if cerr != nil {
-		w = join(w, fmt.Sprintf("cleaning up after the failed mount: %v", cerr))
+	l, cerr := takeDown(clean, spec)
+	if warning = join(warning, lost{now: l.now}.warning()); cerr != nil {
+		warning = join(warning, fmt.Sprintf("cleaning up after the failed mount: %v", cerr))
 	}
-	return join(warning, w), err
+	return warning, err
 }
 
 // Unmount takes the mount of spec down and removes what it left: the cache, our
@@ -120,29 +124,44 @@ func Mount(ctx context.Context, spec Spec) (warning string, err error) {
 // Of spec it needs URL, Mountpoint, RuntimeDir and Force; a missing URL means
 // that the mount must be known from RuntimeDir.
 //
-// warning, if not empty, must be shown: it names a folder with files that were
-// written into the mount and never reached the server.
+// It waits for a writable mount's uploads as long as they move; where nothing
+// has moved for minutes it is code Busy, and davfs2 stays at work. Then it looks
+// for what did not reach the server, also for what a davfs2 left that was
+// killed. That is code Incomplete, with the files' names in the message, after
+// everything else is done: nothing is mounted any more.
+//
+// warning, if not empty, must be shown: it names the files that an earlier call
+// reported and nobody has rescued yet.
 func Unmount(ctx context.Context, spec Spec) (warning string, err error) {
+	l, err := takeDown(ctx, spec)
+	if err == nil {
+		err = l.err()
+	}
+	return l.reminder(), err
+}
+
+// takeDown is Unmount, with what is lost for its caller to report.
+func takeDown(ctx context.Context, spec Spec) (l lost, err error) {
 	if spec.Mountpoint, err = canonical(spec.Mountpoint); err != nil {
-		return "", err
+		return l, err
 	}
 	rec, known := loadRecord(spec)
 	source, mounted, err := Mounted(spec.Mountpoint)
 	if err != nil {
-		return "", err
+		return l, err
 	}
 	if mounted && !ours(source, spec, rec, known) {
-		return "", proto.Errorf(proto.Mount, "%s is mounted on %s, which is not ours to unmount", source, spec.Mountpoint)
+		return l, proto.Errorf(proto.Mount, "%s is mounted on %s, which is not ours to unmount", source, spec.Mountpoint)
 	}
 	spec.ReadOnly = known && rec.ReadOnly
-	if warning, err = unmount(ctx, spec, mounted); err != nil {
-		return warning, err
+	if l, err = unmount(ctx, spec, mounted); err != nil {
+		return l, err
 	}
 	if known && rec.Made {
 		// Not os.RemoveAll: whatever somebody put there since stays.
 		_ = os.Remove(spec.Mountpoint)
 	}
-	return warning, removeRecord(spec)
+	return l, removeRecord(spec)
 }
 
 // ours says whether the mount of source is one that Mount made.

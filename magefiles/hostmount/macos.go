@@ -116,29 +116,41 @@ func (sys macSystem) mount(ctx context.Context, spec Spec) error {
 	return nil
 }
 
-func (sys macSystem) unmount(ctx context.Context, spec Spec, mounted bool) error {
+// unmount needs not wait for uploads, nor look for what did not arrive: webdavfs
+// uploads a file in the close(2), fsync(2) or munmap(2) of its writer, who waits
+// for the server's answer (Apple's webdavfs, 2014, webdav_vnops.c,
+// webdav_close_mnomap and webdav_fsync), and umount without force fails with
+// EBUSY while anything is open (webdav_vfsops.c, webdav_unmount). There is no
+// queue, no second try and no lost+found: a file that the server refused is an
+// error of the writer's fsync. Of his close it is none: webdav_vnop_close drops
+// it, so that nobody can be told here either. Unmounting by force is what
+// discards the files that are open.
+func (sys macSystem) unmount(ctx context.Context, spec Spec, mounted bool) (warning string, err error) {
 	for mounted {
 		short, cancel := context.WithTimeout(ctx, umountDeadline)
 		err := sys.run(short, []string{"/sbin/umount", spec.Mountpoint})
 		cancel()
 		if err != nil && spec.Force {
 			err = sys.run(ctx, []string{"/usr/sbin/diskutil", "unmount", "force", spec.Mountpoint})
+			if !spec.ReadOnly {
+				warning = "unmounted by force: what programs had open in " + spec.Mountpoint + " and had not closed is lost; save it anew from there"
+			}
 		}
 		var lerr error
 		if _, mounted, lerr = sys.mounted(spec.Mountpoint); lerr != nil {
-			return lerr
+			return warning, lerr
 		}
 		switch {
 		case !mounted:
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return warning, ctx.Err()
 		case err == nil: // another mount lay beneath
 		case strings.Contains(strings.ToLower(proc.Stderr(err)), "resource busy"), ended(err):
-			return proto.Errorf(proto.Busy, "%s is in use: %w", spec.Mountpoint, err).
+			return warning, proto.Errorf(proto.Busy, "%s is in use: %w", spec.Mountpoint, err).
 				WithHint("close what is open there (lsof +f -- %q names it), or run `fuseless down`", spec.Mountpoint)
 		default:
-			return proto.Errorf(proto.Mount, "unmounting %s: %w", spec.Mountpoint, err)
+			return warning, proto.Errorf(proto.Mount, "unmounting %s: %w", spec.Mountpoint, err)
 		}
 	}
-	return nil
+	return warning, nil
 }

@@ -101,13 +101,18 @@ func TestMacUnmount(t *testing.T) {
 		force   bool
 		want    [][]string
 		code    proto.Code
+		write   bool
+		warns   bool
 	}{
-		{"idle", true, false, false, [][]string{plain}, proto.OK},
-		{"not mounted", false, false, false, nil, proto.OK},
-		{"busy", true, true, false, [][]string{plain}, proto.Busy},
-		{"busy, by force", true, true, true, [][]string{plain, force}, proto.OK},
+		{"idle", true, false, false, [][]string{plain}, proto.OK, false, false},
+		{"not mounted", false, false, false, nil, proto.OK, false, false},
+		{"busy", true, true, false, [][]string{plain}, proto.Busy, false, false},
+		{"busy, by force", true, true, true, [][]string{plain, force}, proto.OK, false, false},
+		{"writable", true, false, true, [][]string{plain}, proto.OK, true, false},
+		{"writable, busy", true, true, false, [][]string{plain}, proto.Busy, true, false},
+		{"writable, busy, by force", true, true, true, [][]string{plain, force}, proto.OK, true, true},
 	} {
-		spec.Force = c.force
+		spec.Force, spec.ReadOnly = c.force, !c.write
 		var ran [][]string
 		mounted := c.mounted
 		sys := macSystem{
@@ -121,7 +126,10 @@ func TestMacUnmount(t *testing.T) {
 			},
 			mounted: func(string) (string, bool, error) { return spec.URL, mounted, nil },
 		}
-		err := sys.unmount(t.Context(), spec, c.mounted)
+		warning, err := sys.unmount(t.Context(), spec, c.mounted)
+		if (warning != "") != c.warns {
+			t.Errorf("%s: warning %q", c.name, warning)
+		}
 		if proto.CodeOf(err) != c.code {
 			t.Errorf("%s: error %v", c.name, err)
 		}

@@ -19,8 +19,9 @@ func mount(ctx context.Context, spec Spec) error {
 	return system.mount(ctx, spec)
 }
 
-func unmount(ctx context.Context, spec Spec, mounted bool) (warning string, err error) {
-	return "", system.unmount(ctx, spec, mounted)
+func unmount(ctx context.Context, spec Spec, mounted bool) (lost, error) {
+	warning, err := system.unmount(ctx, spec, mounted)
+	return lost{other: warning}, err
 }
 
 // runWithFiles is proc.Run for a program that inherits open files, which

@@ -38,7 +38,7 @@ func mount(ctx context.Context, spec Spec) error {
 		return proto.Errorf(proto.Mount, "davfs2 is set to send everything to the proxy %s", sys.proxy).
 			WithHint("add the line `use_proxy 0` to %s", systemConfFile)
 	}
-	cache, err := cacheDir(spec.Mountpoint)
+	cache, err := cacheDir(spec)
 	if err != nil {
 		return err
 	}
@@ -77,14 +77,15 @@ func mount(ctx context.Context, spec Spec) error {
 	return nil
 }
 
-// unmount unmounts and ends the daemon, and then removes what they left. It
+// unmount unmounts and ends the daemon, and then looks at what they left. It
 // does the latter even where nothing is mounted: a run may have been killed in
 // between.
 //
 // It calls umount with -i, that is without umount.davfs, which passes the
 // mountpoint to a shell as root, in quotes that a ' in its name ends, and waits
-// three seconds at least. What it is for, the waiting, is done here.
-func unmount(ctx context.Context, spec Spec, mounted bool) (warning string, err error) {
+// three seconds at least, and without end (umount.davfs(8)). What it is for, the
+// waiting, is done here.
+func unmount(ctx context.Context, spec Spec, mounted bool) (l lost, err error) {
 	for mounted {
 		err := umount(ctx, spec)
 		if spec.ReadOnly && ended(err) && ctx.Err() == nil {
@@ -98,13 +99,13 @@ func unmount(ctx context.Context, spec Spec, mounted bool) (warning string, err 
 			break // by whomever
 		}
 		if err != nil {
-			return "", umountError(ctx, spec, err)
+			return l, umountError(ctx, spec, err)
 		}
 	}
 	pids := daemons(spec.Mountpoint)
 	if err := awaitEnd(ctx, spec, pids); err != nil {
 		if !spec.Force {
-			return "", err
+			return l, err
 		}
 		signals := []string{"-TERM", "-KILL"}
 		if spec.ReadOnly {
@@ -112,22 +113,36 @@ func unmount(ctx context.Context, spec Spec, mounted bool) (warning string, err 
 		}
 		kill(ctx, pids, signals...)
 	}
+	if left := daemons(spec.Mountpoint); len(left) > 0 {
+		// Its cache must not be touched.
+		return l, proto.Errorf(proto.Busy, "davfs2 (pid %d) does not end", left[0]).WithHint("try again later")
+	}
 	removeStalePid(ctx, spec.Mountpoint)
 	_ = os.Remove(confFile(spec))
-	cache, err := cacheDir(spec.Mountpoint)
+	// Both, whatever the record says: it may be gone, or of a later try.
+	readOnly := spec
+	readOnly.ReadOnly = true
+	cache, err := cacheDir(readOnly)
 	if err != nil {
-		return "", err
+		return l, err
 	}
-	return settleCache(context.WithoutCancel(ctx), cache, spec.ReadOnly)
+	ctx = context.WithoutCancel(ctx)
+	if err := removeCache(ctx, cache); err != nil {
+		return l, err
+	}
+	return findLost(ctx, spec)
 }
 
-// umount hangs where the server does: it looks at the mounted folder first.
+// umount hangs where the server does: it looks at the mounted folder first. It
+// also hangs while davfs2 uploads a file that was just closed, for davfs2 does
+// one thing at a time.
 func umount(ctx context.Context, spec Spec) error {
-	deadline := umountDeadline
+	var cancel func()
 	if spec.Force || spec.ReadOnly {
-		deadline = forceDeadline
+		ctx, cancel = context.WithTimeout(ctx, forceDeadline)
+	} else {
+		ctx, cancel = whileUploading(ctx, spec, daemons(spec.Mountpoint), uploadPatience)
 	}
-	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	return privilege.Run(ctx, proc.Cmd{Argv: []string{"umount", "-i", "--", spec.Mountpoint}})
 }
@@ -138,6 +153,9 @@ func umountError(ctx context.Context, spec Spec, err error) error {
 		return needsRoot(err, spec)
 	case ctx.Err() != nil:
 		return err
+	case ended(err) && !spec.ReadOnly:
+		return proto.Errorf(proto.Busy, "unmounting %s: davfs2 has not uploaded everything, and nothing has moved for %v", spec.Mountpoint, uploadPatience).
+			WithHint("it goes on: start the server again, if it is down, and try again later; `fuseless down` ends it, and says what did not arrive")
 	case ended(err):
 		return proto.Errorf(proto.Busy, "unmounting %s: the server behind it does not answer", spec.Mountpoint).
 			WithHint("start the server again, or run `fuseless down`")
@@ -152,15 +170,20 @@ func umountError(ctx context.Context, spec Spec, err error) error {
 // uploaded. There is no event for the end of a process that is not ours and may
 // have no pid file yet, so it looks every 20 ms.
 func awaitEnd(ctx context.Context, spec Spec, pids []int) error {
-	deadline := daemonDeadline
-	if spec.ReadOnly && spec.Force {
-		deadline = time.Second // it has nothing to upload, and may be waiting for a dead server
+	patience, over := daemonDeadline, context.WithTimeout
+	switch {
+	case spec.ReadOnly && spec.Force:
+		patience = time.Second // it has nothing to upload, and may be waiting for a dead server
+	case !spec.ReadOnly:
+		if patience = uploadPatience; spec.Force {
+			patience = forcePatience
+		}
+		over = func(ctx context.Context, patience time.Duration) (context.Context, context.CancelFunc) {
+			return whileUploading(ctx, spec, pids, patience)
+		}
 	}
-	if spec.ReadOnly || spec.Force {
-		var cancel func()
-		ctx, cancel = context.WithTimeout(ctx, deadline)
-		defer cancel()
-	}
+	ctx, cancel := over(ctx, patience)
+	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for _, pid := range pids {
@@ -168,7 +191,7 @@ func awaitEnd(ctx context.Context, spec Spec, pids []int) error {
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
-				return proto.Errorf(proto.Busy, "davfs2 (pid %d) is still at work for %s: %w", pid, spec.Mountpoint, ctx.Err()).
+				return proto.Errorf(proto.Busy, "davfs2 (pid %d) is still at work for %s: %w", pid, spec.Mountpoint, context.Cause(ctx)).
 					WithHint("it may be uploading; try again later, or run `fuseless down`")
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	own "fuseless/guest/webdav"
 	"fuseless/magefiles/privilege"
 
 	"golang.org/x/net/webdav"
@@ -26,8 +27,9 @@ type server struct {
 	root string
 	// hold, once called, leaves every request without an answer until release.
 	hold, release func()
-	held          <-chan struct{} // closed at the first request that is held
-	full          atomic.Bool     // PUT is answered with 507
+	held          <-chan struct{}     // closed at the first request that is held
+	full          atomic.Bool         // PUT is answered with 507
+	put           func(*http.Request) // sees a PUT before the server; of ownServer only
 }
 
 func newServer(t *testing.T) *server {
@@ -58,6 +60,28 @@ func newServer(t *testing.T) *server {
 		dav.ServeHTTP(w, r)
 	}))
 	t.Cleanup(func() { s.release(); s.Close() })
+	return s
+}
+
+// ownServer is the server of this project on the folder root.
+func ownServer(t *testing.T, root string, readOnly bool) *server {
+	t.Helper()
+	d, err := own.NewDir(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := own.New(d, own.Options{User: "fuseless", Password: testPassword, ReadOnly: readOnly})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{root: root}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.put != nil && r.Method == http.MethodPut {
+			s.put(r)
+		}
+		h.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() { s.Close(); d.Close() })
 	return s
 }
 
@@ -102,7 +126,8 @@ func wantNothingLeft(t *testing.T, spec Spec) {
 	if pids := daemons(spec.Mountpoint); len(pids) > 0 {
 		t.Errorf("daemons left: %v", pids)
 	}
-	if dir, err := cacheDir(spec.Mountpoint); err != nil {
+	spec.ReadOnly = true // the writable one's name begins like it
+	if dir, err := cacheDir(spec); err != nil {
 		t.Error(err)
 	} else if m, _ := filepath.Glob(dir + "*"); len(m) > 0 {
 		t.Errorf("cache left: %v", m)

@@ -2,14 +2,11 @@ package hostmount
 
 import (
 	"math"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"fuseless/guest/webdav"
 )
 
 // TestFreeSpaceShows has the real server, and what df(1) asks of its mount.
@@ -19,16 +16,7 @@ func TestFreeSpaceShows(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "f"), []byte("hello"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	d, err := webdav.NewDir(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := webdav.New(d, webdav.Options{User: "fuseless", Password: testPassword, ReadOnly: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &server{Server: httptest.NewServer(h)}
-	t.Cleanup(func() { s.Close(); d.Close() })
+	s := ownServer(t, root, true)
 	spec := s.spec(t)
 	mountForTest(t, spec)
 

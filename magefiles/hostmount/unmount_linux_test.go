@@ -1,7 +1,6 @@
 package hostmount
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -97,58 +96,4 @@ func TestKilledDaemonIsRepaired(t *testing.T) {
 	if _, err := os.ReadFile(filepath.Join(spec.Mountpoint, "grüße.txt")); err != nil {
 		t.Error(err)
 	}
-}
-
-// TestLostWritesAreKept writes into a server that refuses: davfs2 lets cp, sync
-// and umount succeed, and puts the file aside.
-func TestLostWritesAreKept(t *testing.T) {
-	needDavfs(t)
-	s := newServer(t)
-	spec := s.spec(t)
-	spec.ReadOnly = false
-	mountForTest(t, spec)
-	s.full.Store(true)
-	_ = os.WriteFile(filepath.Join(spec.Mountpoint, "essay.txt"), []byte("a year's work"), 0o600)
-	warning, err := Unmount(t.Context(), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := cacheDir(spec.Mountpoint)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kept, _ := filepath.Glob(dir + "-kept-*")
-	if len(kept) != 1 || !strings.Contains(warning, kept[0]) {
-		t.Fatalf("kept %q, warning %q", kept, warning)
-	}
-	t.Cleanup(func() {
-		_ = privilege.Run(context.Background(), proc.Cmd{Argv: []string{"rm", "-rf", "--", kept[0]}})
-	})
-	found, err := privilege.Output(t.Context(), proc.Cmd{Argv: []string{"grep", "-rl", "a year's work", kept[0]}})
-	if err != nil || len(found) == 0 {
-		t.Errorf("the file is not in %s: %v", kept[0], err)
-	}
-}
-
-// TestUploadedWritesAreNotKept is the other side of TestLostWritesAreKept: a
-// warning that always comes is not read.
-func TestUploadedWritesAreNotKept(t *testing.T) {
-	needDavfs(t)
-	s := newServer(t)
-	spec := s.spec(t)
-	spec.ReadOnly = false
-	mountForTest(t, spec)
-	if _, err := os.ReadFile(filepath.Join(spec.Mountpoint, "grüße.txt")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(spec.Mountpoint, "essay.txt"), []byte("a year's work"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if w, err := Unmount(t.Context(), spec); err != nil || w != "" {
-		t.Fatalf("unmounting: %v, warning %q", err, w)
-	}
-	if b, _ := os.ReadFile(filepath.Join(s.root, "essay.txt")); string(b) != "a year's work" {
-		t.Errorf("on the server: %q", b)
-	}
-	wantNothingLeft(t, spec)
 }
