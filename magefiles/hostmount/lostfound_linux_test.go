@@ -359,6 +359,15 @@ func TestUploadsThatDoNotMove(t *testing.T) {
 	}
 	t.Run("then do", func(t *testing.T) {
 		s, spec, release := stuck(t)
+		// Somebody has detached it meanwhile: there is no mount, and davfs2 still has the file.
+		if err := privilege.Run(t.Context(), proc.Cmd{Argv: []string{"umount", "-i", "-l", spec.Mountpoint}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Unmount(t.Context(), spec); proto.CodeOf(err) != proto.Busy || len(daemons(spec.Mountpoint)) != 1 {
+			t.Fatalf("detached: error %v, daemons %v", err, daemons(spec.Mountpoint))
+		} else {
+			t.Log(err)
+		}
 		release()
 		if w, err := Unmount(t.Context(), spec); err != nil || w != "" {
 			t.Fatalf("unmounting: %v, warning %q", err, w)
