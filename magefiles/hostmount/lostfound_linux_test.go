@@ -378,6 +378,11 @@ func TestUploadsThatDoNotMove(t *testing.T) {
 	t.Run("by force", func(t *testing.T) {
 		_, spec, _ := stuck(t)
 		spec.Force = true
+		interrupted, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := Unmount(interrupted, spec); err == nil || len(daemons(spec.Mountpoint)) != 1 {
+			t.Fatalf("interrupted: error %v, daemons %v", err, daemons(spec.Mountpoint))
+		}
 		_, err := Unmount(t.Context(), spec)
 		wantLost(t, spec, err, map[string][]byte{"film": b})
 	})

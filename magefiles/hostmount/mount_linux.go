@@ -104,7 +104,8 @@ func unmount(ctx context.Context, spec Spec, mounted bool) (l lost, err error) {
 	}
 	pids := daemons(spec.Mountpoint)
 	if err := awaitEnd(ctx, spec, pids); err != nil {
-		if !spec.Force {
+		// Whoever interrupts has not asked for the end of what uploads.
+		if !spec.Force || (!spec.ReadOnly && ctx.Err() != nil) {
 			return l, err
 		}
 		signals := []string{"-TERM", "-KILL"}
