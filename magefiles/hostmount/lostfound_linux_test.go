@@ -3,18 +3,14 @@ package hostmount
 import (
 	"bytes"
 	"context"
-	"io"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"fuseless/guest/proc"
 	"fuseless/guest/proto"
@@ -291,105 +287,38 @@ func TestKilledWithUnsentFiles(t *testing.T) {
 	}
 }
 
-// TestUnmountWaitsForUploads unmounts over a link that is slow, but moves.
-func TestUnmountWaitsForUploads(t *testing.T) {
-	needDavfs(t)
-	setPatience(t, &uploadPatience, 3*time.Second)
-	s := ownServer(t, t.TempDir(), false)
-	s.put = func(r *http.Request) { r.Body = slow{r.Body} }
-	spec := writable(t, s)
-	told := make(chan string, 1)
-	spec.Notice = func(s string) { told <- s }
-	b := content(48 << 20)
-	if err := os.WriteFile(filepath.Join(spec.Mountpoint, "film"), b, 0o600); err != nil {
+// TestSortKept has two lost files of one name, one that the index does not
+// know, one that is on the server; and a run that was killed at it.
+func TestSortKept(t *testing.T) {
+	const index = `<d:root xmlns:d="http://dav.sf.net/"><d:backup>` +
+		`<d:reg><d:name>a-AAAAAA</d:name><d:cache_path>/c/a-AAAAAA</d:cache_path></d:reg>` +
+		`<d:reg><d:name>a-BBBBBB</d:name><d:cache_path>/c/a-BBBBBB</d:cache_path></d:reg></d:backup>` +
+		`<d:reg><d:name>index</d:name><d:cache_path>/c/index-AAAAAA</d:cache_path></d:reg></d:root>`
+	dir := t.TempDir()
+	put := func(name, content string) {
+		name = filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("host+user/index", index)
+	put("host+user/a-BBBBBB", "second")
+	put("host+user/orphan-CCCCCC", "third")
+	put("host+user/index-AAAAAA", "on the server")
+	put("lost+found/a", "first, moved already")
+	if err := sortKept(dir, "host+user"); err != nil {
 		t.Fatal(err)
 	}
-	start := time.Now()
-	if w, err := Unmount(t.Context(), spec); err != nil || w != "" {
-		t.Fatalf("unmounting: %v, warning %q", err, w)
+	for name, want := range map[string]string{"a": "first, moved already", "a-BBBBBB": "second", "orphan": "third"} {
+		if b, err := os.ReadFile(filepath.Join(dir, lostFoundDir, name)); err != nil || string(b) != want {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
 	}
-	if d := time.Since(start); d <= uploadPatience {
-		t.Errorf("the upload took %v only: it proves nothing", d)
+	all, err := filepath.Glob(filepath.Join(dir, "*", "*"))
+	if err != nil || len(all) != 3 {
+		t.Errorf("%q, %v", all, err)
 	}
-	wantOnServer(t, s, "film", b)
-	select {
-	case s := <-told:
-		t.Log(s)
-	default:
-		t.Error("nobody was told of the waiting")
-	}
-	wantNothingLeft(t, spec)
-}
-
-// slow is a body over a link of about 6 MiB/s.
-type slow struct{ io.ReadCloser }
-
-func (s slow) Read(b []byte) (int, error) {
-	n, err := io.ReadFull(s.ReadCloser, b[:min(len(b), 64<<10)])
-	if err == io.ErrUnexpectedEOF {
-		err = io.EOF
-	}
-	time.Sleep(time.Duration(n) * time.Second / (6 << 20))
-	return n, err
-}
-
-// TestUploadsThatDoNotMove has a server that takes no byte. Unmount says so and
-// leaves davfs2 at its work, until it is forced.
-func TestUploadsThatDoNotMove(t *testing.T) {
-	needDavfs(t)
-	setPatience(t, &uploadPatience, 2*time.Second)
-	setPatience(t, &forcePatience, 2*time.Second)
-	b := content(8 << 20)
-	stuck := func(t *testing.T) (s *server, spec Spec, release func()) {
-		s = ownServer(t, t.TempDir(), false)
-		on := make(chan struct{})
-		s.put = func(*http.Request) { <-on }
-		release = sync.OnceFunc(func() { close(on) })
-		t.Cleanup(release)
-		spec = writable(t, s)
-		if err := os.WriteFile(filepath.Join(spec.Mountpoint, "film"), b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		_, err := Unmount(t.Context(), spec)
-		if proto.CodeOf(err) != proto.Busy || len(daemons(spec.Mountpoint)) != 1 {
-			t.Fatalf("error %v, daemons %v", err, daemons(spec.Mountpoint))
-		}
-		t.Log(err)
-		return s, spec, release
-	}
-	t.Run("then do", func(t *testing.T) {
-		s, spec, release := stuck(t)
-		// Somebody has detached it meanwhile: there is no mount, and davfs2 still has the file.
-		if err := privilege.Run(t.Context(), proc.Cmd{Argv: []string{"umount", "-i", "-l", spec.Mountpoint}}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := Unmount(t.Context(), spec); proto.CodeOf(err) != proto.Busy || len(daemons(spec.Mountpoint)) != 1 {
-			t.Fatalf("detached: error %v, daemons %v", err, daemons(spec.Mountpoint))
-		} else {
-			t.Log(err)
-		}
-		release()
-		if w, err := Unmount(t.Context(), spec); err != nil || w != "" {
-			t.Fatalf("unmounting: %v, warning %q", err, w)
-		}
-		wantOnServer(t, s, "film", b)
-		wantNothingLeft(t, spec)
-	})
-	t.Run("by force", func(t *testing.T) {
-		_, spec, _ := stuck(t)
-		spec.Force = true
-		interrupted, cancel := context.WithCancel(t.Context())
-		cancel()
-		if _, err := Unmount(interrupted, spec); err == nil || len(daemons(spec.Mountpoint)) != 1 {
-			t.Fatalf("interrupted: error %v, daemons %v", err, daemons(spec.Mountpoint))
-		}
-		_, err := Unmount(t.Context(), spec)
-		wantLost(t, spec, err, map[string][]byte{"film": b})
-	})
-}
-
-func setPatience(t *testing.T, p *time.Duration, d time.Duration) {
-	old := *p
-	t.Cleanup(func() { *p = old })
-	*p = d
 }
