@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,6 +21,7 @@ import (
 type process struct {
 	*testServer
 	pid int
+	cmd *exec.Cmd
 }
 
 // buildGuest compiles the program as guestbin does, which makes it quick after that.
@@ -37,8 +39,18 @@ func buildGuest(t *testing.T) string {
 // run starts program on root until the test ends; it must end by SIGTERM, with status 0.
 func run(t *testing.T, program, root string, args ...string) *process {
 	t.Helper()
+	p := launch(t, nil, program, root, args...)
+	t.Cleanup(p.end)
+	return p
+}
+
+// launch starts program on root, by the command tracer if there is one, which becomes it. The
+// caller ends it; if the test fails before, it is killed.
+func launch(t *testing.T, tracer []string, program, root string, args ...string) *process {
+	t.Helper()
 	file := credentialsFile(t, testUser+":"+testPassword+"\n", 0o600)
-	cmd := exec.Command(program, append([]string{"webdav", "-root", root, "-listen", "127.0.0.1:0", "-credentials", file}, args...)...)
+	argv := slices.Concat(tracer, []string{program, "webdav", "-root", root, "-listen", "127.0.0.1:0", "-credentials", file}, args)
+	cmd := exec.Command(argv[0], argv[1:]...)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -49,9 +61,9 @@ func run(t *testing.T, program, root string, args ...string) *process {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("the server: %v\n%s", err, logged)
+		if cmd.ProcessState == nil {
+			cmd.Process.Kill()
+			cmd.Wait()
 		}
 	})
 	line, err := bufio.NewReader(stdout).ReadString('\n')
@@ -59,7 +71,15 @@ func run(t *testing.T, program, root string, args ...string) *process {
 	if !ok {
 		t.Fatalf("printed %q, %v\n%s", line, err, logged)
 	}
-	return &process{&testServer{t, "http://" + addr, addr, logged}, cmd.Process.Pid}
+	return &process{&testServer{t, "http://" + addr, addr, logged}, cmd.Process.Pid, cmd}
+}
+
+// end ends the server in order.
+func (p *process) end() {
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	if err := p.cmd.Wait(); err != nil {
+		p.t.Errorf("the server: %v\n%s", err, p.log)
+	}
 }
 
 // peak is the most memory that the process ever had (VmHWM, proc_pid_status(5)), in KiB.

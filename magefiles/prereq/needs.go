@@ -101,6 +101,7 @@ func Tests() []Need {
 		Need{Program: "sudo", Apt: "sudo", Why: "tests an ordinary user's mounts"},
 		Need{Program: "mkfs.btrfs", Apt: "btrfs-progs", Why: "makes a disk with a quota"},
 		Need{Program: "litmus", Apt: "litmus", Brew: "litmus", Why: "tests the WebDAV server"},
+		Need{Program: "strace", Apt: "strace", Why: "shows in which order the WebDAV server makes files durable"},
 		Need{Program: "curl", Apt: "curl", Brew: "curl", Why: "reads a view as people do"},
 		Need{Program: "chromium", Apt: "chromium", Why: "opens the WebDAV server's pages as a person would"},
 	)
