@@ -1,6 +1,9 @@
 package webdav
 
 import (
+	"errors"
+	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,18 +18,49 @@ func TestDiskFull(t *testing.T) {
 		t.Skipf("mounting a tmpfs needs root: %v", err)
 	}
 	t.Cleanup(func() { syscall.Unmount(root, 0) })
+	half := strings.Repeat("h", 150<<10)
 	write(t, "old", root, "f")
+	write(t, "old", root, "old", "sub", "f")
+	write(t, "x", root, "tree", "first")
+	write(t, half, root, "tree", "sub", "half")
 	d, err := NewDir(root)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer d.Close()
 	s := serve(t, d, false)
+	before := treeIn(t, root)
 	big := strings.Repeat("x", 1<<20)
-	s.do("PUT", "/f", strings.NewReader(big)).want(t, 507)
-	s.do("PUT", "/new", strings.NewReader(big)).want(t, 507)
-	if ls(t, root) != "f" || read(t, root, "f") != "old" {
-		t.Errorf("%q in %s", read(t, root, "f"), ls(t, root))
+	for _, name := range []string{"/f", "/new", "/old/new", "/old/sub/f"} {
+		s.do("PUT", name, strings.NewReader(big)).want(t, 507)
+		s.do("PUT", name, struct{ io.Reader }{strings.NewReader(big)}).want(t, 507) // of unknown length
+	}
+	for src, destinations := range map[string][]string{"/tree/sub/half": {"/f", "/new", "/old", "/old/sub/f"}, "/tree": {"/f", "/new", "/old", "/old/new"}} {
+		for _, dst := range destinations {
+			s.do("COPY", src, nil, "Destination: "+dst).want(t, 507)
+		}
+	}
+	stays := func() {
+		t.Helper()
+		if after := treeIn(t, root); !maps.Equal(after, before) {
+			t.Errorf("on a full disk there is now %q, and no longer %q", after.differs(before), before.differs(after))
+		}
+	}
+	stays()
+	filler := filepath.Join(root, "filler")
+	if err := os.WriteFile(filler, []byte(big), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("the disk is not full: %v", err)
+	}
+	before = treeIn(t, root)
+	s.do("PUT", "/f", strings.NewReader("x")).want(t, 507)
+	s.do("MOVE", "/tree", nil, "Destination: /old").want(t, 507) // no room to note what is set aside
+	stays()
+	// What needs no room is done, or nobody could make any.
+	s.do("MOVE", "/tree/first", nil, "Destination: /f").want(t, 204)
+	s.do("DELETE", "/filler", nil).want(t, 204)
+	s.do("DELETE", "/old", nil).want(t, 204)
+	if got := ls(t, root) + read(t, root, "f"); got != "f treex" {
+		t.Errorf("there is %s", got)
 	}
 	s.do("PUT", "/f", strings.NewReader("fits")).want(t, 204)
 }
