@@ -281,13 +281,14 @@ func (d *Dir) replace(oldName, newName string) (rest func(), err error) {
 			}
 		}
 	}
+	// The new name first: a power cut in between may leave both, but not neither.
+	if err := d.syncFolder(path.Dir(newName)); err != nil {
+		return nil, err
+	}
 	if path.Dir(oldName) != path.Dir(newName) {
 		if err := d.syncFolder(path.Dir(oldName)); err != nil {
 			return nil, err
 		}
-	}
-	if err := d.syncFolder(path.Dir(newName)); err != nil {
-		return nil, err
 	}
 	if a != nil { // what replaces it is durable
 		rest = a.gone()
