@@ -7,16 +7,20 @@ import (
 	"strings"
 )
 
-// linksMax is how many symbolic links one name may lead through, as on Linux (path_resolution(7)).
-const linksMax = 40
+// linksMax is how many symbolic links one name may lead through: as many as os.Root follows, or
+// there would be ways to write to what cannot be read.
+const linksMax = 8
 
 // Canonical is name with the symbolic links among its folders, and with whole also name itself,
 // replaced by what they lead to. What cannot be followed stays as it is: it is hidden, too.
 func (d *Dir) Canonical(_ context.Context, name string, whole bool) string {
-	if !whole {
-		return path.Join(d.canonical(path.Dir(name)), path.Base(name))
+	name = path.Join(d.canonical(path.Dir(name)), path.Base(name))
+	if whole {
+		if fi, err := d.stat("stat", name); err == nil && isLink(fi) {
+			return d.canonical(name)
+		}
 	}
-	return d.canonical(name)
+	return name
 }
 
 func (d *Dir) canonical(name string) string {
@@ -35,8 +39,11 @@ func (d *Dir) canonical(name string) string {
 		}
 		next := path.Join(at, e)
 		fi, err := d.root.Lstat(next)
-		if err != nil || fi.Mode().Type() != fs.ModeSymlink {
-			at = next // also of what is not there yet
+		if err != nil { // of what is not there yet, too
+			return path.Join(next, path.Join(rest...))
+		}
+		if fi.Mode().Type() != fs.ModeSymlink {
+			at = next
 			continue
 		}
 		to, err := d.root.Readlink(next)

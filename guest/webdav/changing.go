@@ -27,18 +27,30 @@ func (s *Server) thing(ctx context.Context, name string) (string, error) {
 	return s.writes.Canonical(ctx, name, true), nil
 }
 
-// unmoved is an error if one of the names would be another by now: something may have come into
-// being meanwhile whose name differs by its form, or a link by which a folder was reached may
+// errMoved: what a name stands for has changed while the request was carried out. It is no fault
+// of the server's, for which macOS would show a full disk.
+var errMoved = refuse(http.StatusConflict, "it was moved or replaced meanwhile; try again")
+
+// unmoved is an error if find would make another name of one by now: something may have come
+// into being meanwhile whose name differs by its form, or a link by which a folder was reached may
 // lead elsewhere.
-func (s *Server) unmoved(r *http.Request, names ...string) error {
+func unmoved(r *http.Request, find func(context.Context, string) (string, error), names ...string) error {
 	for _, name := range names {
-		if now, err := s.entry(r.Context(), name); err != nil {
+		if now, err := find(r.Context(), name); err != nil {
 			return err
 		} else if now != name {
-			return errChanged
+			return errMoved
 		}
 	}
 	return nil
+}
+
+// unhurried calls what only tidies up: a server that ends does not wait for it, and the next one
+// would do it.
+func (s *Server) unhurried(rest func()) {
+	s.writing.RUnlock()
+	defer s.writing.RLock()
+	rest()
 }
 
 // changing waits until no other request is about to change name, and keeps others from it

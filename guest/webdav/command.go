@@ -59,7 +59,12 @@ func Command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	dir.OnHidden = func(folder string, n int) {
 		logger.Printf("webdav: %d entries of %q are not shown: special files, or links that lead nowhere, out of the root or in a circle", n, folder)
 	}
-	if !*readOnly {
+	if dir.ShowReplaced = *readOnly; !*readOnly {
+		if err := dir.Alone(); errors.Is(err, syscall.EWOULDBLOCK) {
+			return proto.Errorf(proto.Serve, "webdav: another server writes into %s", *root).WithHint("stop that one first, or serve it read-only")
+		} else if err != nil {
+			return proto.Errorf(proto.Source, "webdav: %w", err)
+		}
 		found, err := dir.Recover()
 		for _, f := range found {
 			logger.Printf("webdav: %s", f)
@@ -69,16 +74,15 @@ func Command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 				WithHint("see that the folder can be written to; all else in it can be served read-only")
 		}
 		sweeping, stop := context.WithCancel(ctx)
-		swept := make(chan struct{})
-		go func() { // over a slow link it may take long, and nobody sees them
-			defer close(swept)
-			if n := dir.Sweep(sweeping); n > 0 {
+		defer stop() // it is not waited for: the next server goes on with it
+		go func() {  // over a slow link it may take long, and nobody sees them
+			n, found := dir.Sweep(sweeping)
+			for _, f := range found {
+				logger.Printf("webdav: %s", f)
+			}
+			if n > 0 {
 				logger.Printf("webdav: removed %d temporary files, which a server that was killed had left", n)
 			}
-		}()
-		defer func() {
-			stop()
-			<-swept
 		}()
 	}
 	var files FS = dir

@@ -92,12 +92,14 @@ func (s *testServer) conditions() []condition {
 	}
 }
 
+// setModTime is a body of PROPPATCH.
+const setModTime = `<D:propertyupdate xmlns:D="DAV:"><D:set><D:prop><D:getlastmodified>Mon, 12 Jan 1998 09:25:56 GMT</D:getlastmodified></D:prop></D:set></D:propertyupdate>`
+
 // Each method that writes heeds each condition (RFC 9110 13, RFC 4918 10.4), and a request
 // whose condition does not hold changes nothing.
 func TestConditions(t *testing.T) {
-	const set = `<D:propertyupdate xmlns:D="DAV:"><D:set><D:prop><D:getlastmodified>Mon, 12 Jan 1998 09:25:56 GMT</D:getlastmodified></D:prop></D:set></D:propertyupdate>`
 	for method, c := range map[string]struct{ body, becomes string }{
-		"PUT": {"new", "d f f2 g: new"}, "PROPPATCH": {set, "d f f2 g: f 1998"}, "LOCK": {lockInfo("shared"), "d f f2 g: f"},
+		"PUT": {"new", "d f f2 g: new"}, "PROPPATCH": {setModTime, "d f f2 g: f 1998"}, "LOCK": {lockInfo("shared"), "d f f2 g: f"},
 		"MOVE": {"", "d f2 g: f"}, "COPY": {"", "d f f2 g: f"}, "DELETE": {"", "d f2 g: "},
 	} {
 		for i := 0; ; i++ {

@@ -37,7 +37,7 @@ func (s *Server) copyMove(w http.ResponseWriter, r *http.Request, src string) {
 		fail(w, r, err)
 		return
 	}
-	rest() // others need not wait for it
+	s.unhurried(rest)
 	if there {
 		w.WriteHeader(http.StatusNoContent)
 		return
@@ -49,7 +49,7 @@ func (s *Server) copyMove(w http.ResponseWriter, r *http.Request, src string) {
 // that.
 func (s *Server) move(r *http.Request, src, dst string) (there bool, rest func(), err error) {
 	defer s.changingTree()()
-	if err := s.unmoved(r, src, dst); err != nil {
+	if err := unmoved(r, s.entry, src, dst); err != nil {
 		return false, nil, err
 	}
 	if _, there, err = s.mayCopyMove(r, src, dst, target{name: src, member: true, tree: true}); err != nil {
@@ -74,19 +74,30 @@ func (s *Server) copy(r *http.Request, src, dst string) (there bool, rest func()
 	if err != nil {
 		return false, nil, err
 	}
-	if err := s.copyInto(r.Context(), stage, ".", src, from, r.Header.Get("Depth") != "0"); err != nil {
-		stage.Abort()
-		return false, nil, err
-	}
-	defer s.changingTree()() // the destination may be a folder, and holds what others change
-	err = s.unmoved(r, src, dst)
+	err = s.copyInto(r.Context(), stage, ".", src, from, r.Header.Get("Depth") != "0")
 	if err == nil {
-		_, there, err = s.mayCopyMove(r, src, dst)
+		err = stage.Sync() // before others have to wait
 	}
 	if err != nil {
 		stage.Abort()
 		return false, nil, err
 	}
+	return s.commit(r, stage, src, dst)
+}
+
+// commit puts a copy in its place, if it still may.
+func (s *Server) commit(r *http.Request, stage Stage, src, dst string) (there bool, rest func(), err error) {
+	release := s.changingTree() // the destination may be a folder, and holds what others change
+	err = unmoved(r, s.entry, src, dst)
+	if err == nil {
+		_, there, err = s.mayCopyMove(r, src, dst)
+	}
+	if err != nil {
+		release()
+		stage.Abort()
+		return false, nil, err
+	}
+	defer release()
 	if rest, err = stage.Commit(); err != nil {
 		return there, nil, err
 	}
@@ -133,7 +144,7 @@ func (s *Server) copyInto(ctx context.Context, stage Stage, at, src string, from
 		if u, ok := fi.(Unknown); ok {
 			return u.Err() // leaving it out would lose data silently
 		}
-		if _, ok := fi.(interface{ linked() }); ok && fi.IsDir() {
+		if isLink(fi) && fi.IsDir() {
 			// Following such links can multiply a tree without bound; leaving them out would
 			// lose data silently.
 			return refuse(http.StatusForbidden, "a symbolic link to a folder cannot be copied: "+strings.ToValidUTF8(fi.Name(), "?"))
@@ -216,26 +227,29 @@ func (s *Server) checkCopyMove(r *http.Request, src, dst string) (from fs.FileIn
 	if from, err = s.fs.Stat(ctx, src); err != nil {
 		return nil, false, err
 	}
-	if _, ok := from.(interface{ linked() }); ok && r.Method == "MOVE" && path.Dir(src) != path.Dir(dst) {
+	if isLink(from) && r.Method == "MOVE" && path.Dir(src) != path.Dir(dst) {
 		return nil, false, refuse(http.StatusForbidden, "a symbolic link would lead nowhere in another folder; move what it points to")
 	}
 	if err := s.folderOf(r, dst); err != nil {
 		return nil, false, err
 	}
-	// The same, where names differ because of symbolic links.
+	to, err := s.fs.Stat(ctx, dst)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, false, err
+	}
+	// The same, where one of them is a symbolic link; others are called by their own names.
 	for _, pair := range [][2]string{{src, dst}, {dst, src}} {
+		if !isLink(from) && (to == nil || !isLink(to)) {
+			break
+		}
 		if held, err := s.heldBy(r, pair[0], pair[1]); err != nil {
 			return nil, false, err
 		} else if held {
 			return nil, false, refuse(http.StatusForbidden, "the destination lies in the source, or holds it")
 		}
 	}
-	to, err := s.fs.Stat(ctx, dst)
-	if errors.Is(err, fs.ErrNotExist) {
-		return from, false, nil
-	}
 	if err != nil {
-		return nil, false, err
+		return from, false, nil
 	}
 	if sameFile(from, to) {
 		// By another name: a link to it, a hard link, or the same entry by way of a linked folder.
@@ -270,6 +284,12 @@ func (s *Server) heldBy(r *http.Request, name, folder string) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// isLink reports whether what fi describes was reached by a symbolic link.
+func isLink(fi fs.FileInfo) bool {
+	_, ok := fi.(interface{ linked() })
+	return ok
 }
 
 // sameFile is os.SameFile for infos that may have come over a symbolic link.

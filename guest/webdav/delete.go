@@ -13,7 +13,7 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	rest, err := s.remove(r, name)
 	if err == nil {
-		err = rest() // others need not wait for it
+		s.unhurried(func() { err = rest() })
 	}
 	if err != nil {
 		fail(w, r, err)
@@ -24,7 +24,7 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, name string) {
 
 func (s *Server) remove(r *http.Request, name string) (rest func() error, err error) {
 	defer s.changingTree()()
-	if err := s.unmoved(r, name); err != nil {
+	if err := unmoved(r, s.entry, name); err != nil {
 		return nil, err
 	}
 	if _, err := s.fs.Stat(r.Context(), name); err != nil {

@@ -27,7 +27,12 @@ type Dir struct {
 	// It may be nil; it must be set before the first use of the Dir.
 	OnHidden func(folder string, n int)
 
-	root *os.Root
+	// ShowReplaced shows what a server that was killed had set aside, which only one that
+	// writes brings back; it must be set before the first use of the Dir.
+	ShowReplaced bool
+
+	root  *os.Root
+	alone *os.File // see Alone
 
 	moving sync.Mutex        // held while something is renamed
 	temps  map[string]string // temporary names in use, and where they are
@@ -50,20 +55,30 @@ func NewDir(root string) (*Dir, error) {
 }
 
 // Close closes the root; files that are open stay usable.
-func (d *Dir) Close() error { return d.root.Close() }
+func (d *Dir) Close() error {
+	if d.alone != nil {
+		d.alone.Close()
+	}
+	return d.root.Close()
+}
 
 func (d *Dir) Stat(_ context.Context, name string) (fs.FileInfo, error) {
 	return d.stat("stat", name)
 }
 
 func (d *Dir) stat(op, name string) (fs.FileInfo, error) {
-	if hasTemporary(name) {
+	if d.hides(name) {
 		return nil, notExist(op, name)
 	}
 	fi, err := d.root.Lstat(name)
 	if err != nil {
 		return nil, readError(op, name, err)
 	}
+	return d.describe(op, name, fi)
+}
+
+// describe is stat for what an Lstat has found.
+func (d *Dir) describe(op, name string, fi fs.FileInfo) (fs.FileInfo, error) {
 	if fi.Mode().Type() == fs.ModeSymlink {
 		return d.follow(op, name, d.ancestors(name))
 	}
@@ -136,7 +151,7 @@ func (d *Dir) list(name string) (infos []fs.FileInfo, hidden []string, err error
 	ancestors := d.ancestors(path.Join(name, "x"))
 	infos = make([]fs.FileInfo, 0, len(entries))
 	for _, fi := range entries {
-		if isTemporary(fi.Name()) {
+		if d.hides(fi.Name()) {
 			continue
 		}
 		if fi.Mode().Type() == fs.ModeSymlink {

@@ -59,20 +59,21 @@ func (s *dirStage) OpenWrite(_ context.Context, at string) (Upload, error) {
 	return u, nil
 }
 
-func (s *dirStage) Commit() (rest func(), err error) {
+func (s *dirStage) Sync() error {
 	// Those in folders first: a folder may get a mode by which nothing in it can be changed.
 	for _, f := range slices.Backward(s.folders) {
-		if err = s.d.syncFolder(s.path(f.at)); err != nil {
-			break
-		}
 		_ = s.d.root.Chmod(s.path(f.at), f.mode) // as for files; it is 0700 where that fails
+		if err := s.d.syncFolder(s.path(f.at)); err != nil {
+			return gone(err)
+		}
 	}
-	if err == nil {
-		rest, err = s.d.replace(s.path("."), s.name)
-	}
-	if err != nil {
+	return nil
+}
+
+func (s *dirStage) Commit() (rest func(), err error) {
+	if rest, err = s.d.replace(s.path("."), s.name); err != nil {
 		s.Abort()
-		return nil, err
+		return nil, gone(err)
 	}
 	s.d.finish(s.temp)
 	return rest, nil

@@ -18,19 +18,18 @@ func (d *Dir) place(op, name string) (fs.FileInfo, error) {
 	if name == "." || hasTemporary(name) {
 		return nil, &fs.PathError{Op: op, Path: name, Err: fs.ErrPermission}
 	}
-	fi, err := d.stat(op, name)
-	if err == nil {
-		return fi, nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	fi, err := d.root.Lstat(name)
+	if err != nil {
+		if errors.Is(readError(op, name, err), fs.ErrNotExist) && !errors.Is(err, syscall.ENAMETOOLONG) {
+			err = nil
+		}
 		return nil, err
 	}
-	if _, err := d.root.Lstat(name); err == nil {
-		return nil, &fs.PathError{Op: op, Path: name, Err: errHidden}
-	} else if errors.Is(err, syscall.ENAMETOOLONG) {
-		return nil, err
+	fi, err = d.describe(op, name, fi)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = &fs.PathError{Op: op, Path: name, Err: errHidden}
 	}
-	return nil, nil
+	return fi, err
 }
 
 var errHidden = refuse(403, "something that cannot be shown has this name: a special file, or a link that leads nowhere or out of the folder")
@@ -38,7 +37,7 @@ var errHidden = refuse(403, "something that cannot be shown has this name: a spe
 // replaceable is place for what is to be replaced.
 func (d *Dir) replaceable(name string) (fs.FileInfo, error) {
 	old, err := d.place("write", name)
-	if _, ok := old.(interface{ linked() }); ok && err == nil {
+	if err == nil && old != nil && isLink(old) {
 		// The rename would put something in the place of the link.
 		err = &fs.PathError{Op: "write", Path: name, Err: refuse(403, "this is a symbolic link; write to what it points to")}
 	}
@@ -77,6 +76,7 @@ type dirUpload struct {
 	keepMode bool
 	like     string    // whose extended attributes it gets; "": nobody's
 	modTime  time.Time // zero: that of the writing
+	not      time.Time // it must be another than this, if not zero
 }
 
 func (u *dirUpload) SetModTime(t time.Time) { u.modTime = t }
@@ -92,6 +92,7 @@ func (u *dirUpload) Commit() error {
 	err := u.commit()
 	if err != nil {
 		u.Abort()
+		err = gone(err)
 	} else if u.temp != "" {
 		u.d.finish(u.temp)
 	}
@@ -118,6 +119,11 @@ func (u *dirUpload) commit() error {
 		// As with the mode: the contents are there, and matter more.
 		_ = u.d.root.Chtimes(u.path(), time.Time{}, u.modTime)
 	}
+	if !u.not.IsZero() {
+		if fi, err := u.d.root.Lstat(u.path()); err == nil && fi.ModTime().Equal(u.not) { // sshfs has whole seconds
+			_ = u.d.root.Chtimes(u.path(), time.Time{}, u.not.Add(time.Second))
+		}
+	}
 	if err := u.Sync(); err != nil {
 		return err
 	}
@@ -131,6 +137,14 @@ func (u *dirUpload) commit() error {
 		return err
 	}
 	return u.d.syncFolder(path.Dir(u.name))
+}
+
+// gone is err, where what is not there is our own: somebody has taken the folder away.
+func gone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return errMoved
+	}
+	return err
 }
 
 // succeed makes it the next version of what is in its place now, if anything is: with its mode,
@@ -150,7 +164,7 @@ func (u *dirUpload) succeed() error {
 		// with the same time it would pass for the old one.
 		u.modTime = time.Unix(old.ModTime().Unix()+1, 0)
 	case u.modTime.Equal(old.ModTime()) && now.Size() == old.Size():
-		u.modTime = u.modTime.Add(1) // ns; the client's time has seconds
+		u.modTime, u.not = u.modTime.Add(1), u.modTime // ns; the client's time has seconds
 	}
 	return nil
 }
@@ -210,16 +224,22 @@ func (d *Dir) Remove(_ context.Context, name string) (rest func() error, err err
 		return func() error { return nil }, d.syncFolder(path.Dir(name))
 	}
 	temp := d.begin(name)
-	if err := d.rename(name, d.where(temp)); err != nil {
-		d.finish(temp)
-		return nil, err
-	}
 	back := func() error {
 		defer d.finish(temp)
-		if _, err := d.root.Lstat(name); err == nil {
+		at := d.where(temp) // its folder may have been moved
+		to := path.Join(path.Dir(at), path.Base(name))
+		if _, err := d.root.Lstat(to); err == nil {
 			return errors.New("something else is there by now")
 		}
-		return d.rename(d.where(temp), name)
+		return d.rename(at, to)
+	}
+	if err := d.rename(name, d.where(temp)); err != nil {
+		// Where a link drops, it may have happened all the same.
+		if _, lerr := d.root.Lstat(d.where(temp)); !errors.Is(lerr, fs.ErrNotExist) {
+			return nil, errors.Join(err, back())
+		}
+		d.finish(temp)
+		return nil, err
 	}
 	if err := d.syncFolder(path.Dir(name)); err != nil {
 		return nil, errors.Join(err, back())
@@ -282,13 +302,18 @@ func (d *Dir) replace(oldName, newName string) (rest func(), err error) {
 		}
 	}
 	// The new name first: a power cut in between may leave both, but not neither.
-	if err := d.syncFolder(path.Dir(newName)); err != nil {
-		return nil, err
+	err = d.syncFolder(path.Dir(newName))
+	if err == nil && path.Dir(oldName) != path.Dir(newName) {
+		err = d.syncFolder(path.Dir(oldName))
 	}
-	if path.Dir(oldName) != path.Dir(newName) {
-		if err := d.syncFolder(path.Dir(oldName)); err != nil {
-			return nil, err
+	if err != nil {
+		if a != nil { // what was there stays
+			if uerr := d.rename(newName, oldName); uerr != nil {
+				return nil, errors.Join(err, uerr)
+			}
+			err = errors.Join(err, a.back())
 		}
+		return nil, err
 	}
 	if a != nil { // what replaces it is durable
 		rest = a.gone()

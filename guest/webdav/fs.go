@@ -76,6 +76,8 @@ type Stage interface {
 	// Mkdir gives the folder the properties of the folder like and, at the end, its mode.
 	Mkdir(ctx context.Context, at, like string, mode fs.FileMode) error
 	OpenWrite(ctx context.Context, at string) (Upload, error)
+	// Sync makes what is in it durable, so that Commit need not take long.
+	Sync() error
 	Commit() (rest func(), err error) // durable on return; rest removes what was replaced
 	Abort()
 }

@@ -68,20 +68,30 @@ func TestDiskFull(t *testing.T) {
 // What cannot be removed is there again, under its name, and who asked is told.
 func TestFailedDelete(t *testing.T) {
 	root := t.TempDir()
-	write(t, "x", root, "d", "f")
-	mounted := filepath.Join(root, "d", "mounted")
+	write(t, "x", root, "x", "d", "f")
+	mounted := filepath.Join(root, "x", "d", "mounted")
 	if err := os.Mkdir(mounted, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := syscall.Mount("tmpfs", mounted, "tmpfs", 0, ""); err != nil {
 		t.Skipf("mounting a tmpfs needs root: %v", err)
 	}
-	t.Cleanup(func() { syscall.Unmount(mounted, 0) })
-	s := serve(t, newDir(t, root), false)
-	if res := s.do("DELETE", "/d", nil); res.StatusCode < 400 {
+	t.Cleanup(func() {
+		for _, p := range []string{mounted, filepath.Join(root, "y", "d", "mounted")} {
+			_ = syscall.Unmount(p, 0) // where it is
+		}
+	})
+	f := &slowRemoval{Dir: newDir(t, root), at: make(chan bool)}
+	s := serve(t, f, false)
+	ended := make(chan response)
+	go func() { ended <- s.do("DELETE", "/x/d", nil) }()
+	f.at <- true
+	s.do("MOVE", "/x", nil, "Destination: /y").want(t, 201) // it goes along
+	f.at <- true
+	if res := <-ended; res.StatusCode < 400 {
 		t.Errorf("%d, though a part cannot be removed", res.StatusCode)
 	}
-	if got := ls(t, root) + "|" + ls(t, root+"/d"); got != "d|mounted" {
+	if got := ls(t, root) + "|" + ls(t, root+"/y") + "|" + ls(t, root+"/y/d"); got != "y|d|mounted" {
 		t.Errorf("there is %s", got)
 	}
 }

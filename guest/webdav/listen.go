@@ -46,8 +46,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if srv.Shutdown(grace) != nil {
 		srv.Close()
 	}
-	s.writing.Lock() // none is under way
-	defer s.writing.Unlock()
+	s.writing.Lock() // none is under way, nor comes any more
 	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

@@ -39,6 +39,10 @@ func (s *Server) lock(w http.ResponseWriter, r *http.Request, asked, name string
 		return
 	}
 	defer s.changingTree()()
+	if err := unmoved(r, s.thing, name); err != nil {
+		fail(w, r, err)
+		return
+	}
 	fi, err := s.fs.Stat(r.Context(), name)
 	created := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !created {

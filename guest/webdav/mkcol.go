@@ -13,6 +13,10 @@ func (s *Server) mkcol(w http.ResponseWriter, r *http.Request, name string) {
 		return
 	}
 	defer s.changing(name)()
+	if err := unmoved(r, s.entry, name); err != nil {
+		fail(w, r, err)
+		return
+	}
 	if err := s.preconditions(r, name, target{name: name, member: true}); err != nil {
 		fail(w, r, err)
 		return

@@ -40,7 +40,7 @@ func newMultistatus(w http.ResponseWriter, sel selection) *multistatus {
 // write writes the response for one entry, which the file system has as stored; an error
 // shows in close.
 func (m *multistatus) write(name, stored string, fi fs.FileInfo) {
-	m.properties(name, stored, fi)
+	m.properties(stored, fi)
 	b := append(m.b[:0], "<D:response><D:href>"...)
 	b = appendHref(b, name, fi.IsDir())
 	b = append(b, "</D:href>"...)
@@ -58,7 +58,7 @@ func (m *multistatus) write(name, stored string, fi fs.FileInfo) {
 	m.w.Write(b)
 }
 
-func (m *multistatus) properties(name, stored string, fi fs.FileInfo) {
+func (m *multistatus) properties(stored string, fi fs.FileInfo) {
 	m.ok, m.no, m.un = m.ok[:0], m.no[:0], m.un[:0]
 	_, unknown := fi.(Unknown)
 	dead := m.deadOf(stored, unknown)
@@ -73,7 +73,7 @@ func (m *multistatus) properties(name, stored string, fi fs.FileInfo) {
 			m.ok = append(m.ok, "<D:"...)
 			m.ok = append(m.ok, p.local...)
 			m.ok = append(m.ok, '>')
-			m.ok, has = p.value(m.ok, name, fi)
+			m.ok, has = p.value(m.ok, stored, fi)
 		}
 		switch {
 		case !has && p.value == nil && dead[m.sel.names[i]] != nil:

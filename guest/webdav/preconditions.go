@@ -82,7 +82,8 @@ func (s *Server) stateHolds(r *http.Request, name string, all []stateCondition) 
 	for _, c := range all {
 		var is bool
 		if c.token != "" {
-			is = s.locks.held(c.token, name)
+			// A lock is on what a link leads to.
+			is = s.locks.held(c.token, name) || s.locks.held(c.token, s.writes.Canonical(r.Context(), name, true))
 		} else {
 			if !known {
 				fi, err := s.fs.Stat(r.Context(), name)

@@ -31,6 +31,9 @@ func (s *Server) proppatch(w http.ResponseWriter, r *http.Request, asked, name s
 	defer s.changing(name)()
 	fi, err := s.fs.Stat(r.Context(), name)
 	if err == nil {
+		err = unmoved(r, s.thing, name)
+	}
+	if err == nil {
 		err = s.preconditions(r, name, target{name: name})
 	}
 	if err == nil {

@@ -101,7 +101,7 @@ func (s *Server) replace(r *http.Request, name string, expect int64, modTime tim
 		return false, nil, err
 	}
 	defer s.changing(name)()
-	if err := s.unmoved(r, name); err != nil {
+	if err := unmoved(r, s.entry, name); err != nil {
 		return false, nil, err
 	}
 	if err := look(); err != nil {

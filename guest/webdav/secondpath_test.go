@@ -1,6 +1,7 @@
 package webdav
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -52,6 +53,53 @@ func TestLocksBySecondPath(t *testing.T) {
 	}
 }
 
+// Nothing can be written, or locked, by a path by which nothing can be read.
+func TestHiddenPathsCannotBeWritten(t *testing.T) {
+	s, root, _ := lockServer(t, "a/f", "g")
+	links := map[string]string{"dangling": "new", "a/up": "..", "c0": "a"}
+	for i := range 9 { // os.Root follows eight
+		links[fmt.Sprintf("c%d", i+1)] = fmt.Sprintf("c%d", i)
+	}
+	for link, to := range links {
+		if err := os.Symlink(to, root+"/"+link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := ls(t, root)
+	for _, p := range []string{"/dangling", "/a/up", "/c9/f", "/c9/new"} {
+		s.do("GET", p, nil).want(t, 404)
+		for method, body := range map[string]string{"PUT": "x", "MKCOL": "", "LOCK": lockInfo("exclusive"), "PROPPATCH": setModTime, "DELETE": ""} {
+			if res := s.do(method, p, strings.NewReader(body)); res.StatusCode < 400 {
+				t.Errorf("%s %s: %d", method, p, res.StatusCode)
+			}
+		}
+	}
+	s.do("PUT", "/g", strings.NewReader("x")).want(t, 204) // nothing is locked
+	if got := ls(t, root) + "|" + ls(t, root+"/a"); got != before+"|f up" || read(t, root, "a", "f") != "a/f" {
+		t.Errorf("there is %s; it was %s", got, before)
+	}
+}
+
+// The token of a lock counts for the link by which it was made, too, without a tag (RFC 4918 10.4.2).
+func TestTokenOfALinkWithoutATag(t *testing.T) {
+	s, root, _ := lockServer(t, "d/f")
+	const nfc, nfd = "%C3%A9", "e%CC%81"
+	for link, to := range map[string]string{"lf": "d/f", "\u00e9": "d"} {
+		if err := os.Symlink(to, root+"/"+link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	token := s.lock("/lf", "exclusive")
+	for _, p := range []string{"/" + nfc, "/" + nfd} { // the lock shows by whatever form of the name
+		if res := s.do("PROPFIND", p, strings.NewReader(`<D:propfind xmlns:D="DAV:"><D:prop><D:lockdiscovery/></D:prop></D:propfind>`), "Depth: 1"); strings.Count(res.body, "<D:activelock>") != 1 {
+			t.Errorf("%s: %s", p, res.body)
+		}
+	}
+	s.do("DELETE", "/lf", nil, "If: (<urn:x>)").want(t, 412)
+	s.do("DELETE", "/lf", nil, "If: ("+token+")").want(t, 204)
+	s.do("PUT", "/d/f", strings.NewReader("x")).want(t, 423)
+}
+
 func TestCanonical(t *testing.T) {
 	root := t.TempDir()
 	write(t, "x", root, "a", "b", "f")
@@ -65,8 +113,8 @@ func TestCanonical(t *testing.T) {
 	}
 	for name, want := range map[string][2]string{
 		".": {".", "."}, "f": {"f", "f"}, "none/x": {"none/x", "none/x"}, "a/b": {"a/b", "a/b"},
-		"l": {"l", "a/b"}, "l/f": {"a/b/f", "a/b/f"}, "l/lf": {"a/b/lf", "a/b/f"}, "a/up/l/new": {"a/b/new", "a/b/new"}, "a/up": {"a/up", "."},
-		"out/x": {"out/x", "out/x"}, "abs/x": {"abs/x", "abs/x"}, "loop/x": {"loop/x", "loop/x"}, "dangling": {"dangling", "none/x"}, "far": {"far", "a/b/f"},
+		"l": {"l", "a/b"}, "l/f": {"a/b/f", "a/b/f"}, "l/lf": {"a/b/lf", "a/b/f"}, "a/up/l/new": {"a/b/new", "a/b/new"}, "a/up": {"a/up", "a/up"},
+		"out/x": {"out/x", "out/x"}, "abs/x": {"abs/x", "abs/x"}, "loop/x": {"loop/x", "loop/x"}, "dangling": {"dangling", "dangling"}, "far": {"far", "a/b/f"},
 	} {
 		for i, whole := range []bool{false, true} {
 			if got := d.Canonical(t.Context(), name, whole); got != want[i] {

@@ -42,6 +42,16 @@ func hasTemporary(name string) bool {
 	return false
 }
 
+// hides reports whether name, or a folder that it is in, is not shown.
+func (d *Dir) hides(name string) bool {
+	for e := range strings.SplitSeq(name, "/") {
+		if isTemporary(e) && !(d.ShowReplaced && hasPrefixAndID(e, replacedPrefix)) {
+			return true
+		}
+	}
+	return false
+}
+
 // beside is a new name beside name.
 func beside(name, prefix string) string {
 	var id [temporaryDigits / 2]byte
@@ -98,37 +108,87 @@ func (d *Dir) rename(oldName, newName string) error {
 }
 
 // Sweep removes the temporary names that are not in use, in all folders: those that a killed
-// server has left. It reads each folder once, and what it cannot read it leaves alone. It
-// returns how many there were.
-func (d *Dir) Sweep(ctx context.Context) (removed int) {
+// server has left. It reads each folder once; what it cannot read or remove it leaves to the
+// next one. removed is how many there were; found is as in Recover, for a server that was killed
+// while a folder of this root was its own. Another server on the same folder would take it for
+// dead: see Alone.
+func (d *Dir) Sweep(ctx context.Context) (removed int, found []string) {
 	folders := []string{"."}
 	for len(folders) > 0 && ctx.Err() == nil {
 		folder := folders[len(folders)-1]
 		folders = folders[:len(folders)-1]
-		for _, e := range d.dirents(folder) {
+		entries, _ := d.dirents(folder)
+		for _, e := range entries {
 			p := path.Join(folder, e.Name())
 			switch {
 			case hasPrefixAndID(e.Name(), temporaryPrefix):
-				if d.where(e.Name()) == "" && d.root.RemoveAll(p) == nil {
+				if d.where(e.Name()) == "" && d.scrap(p) == nil {
 					removed++
 				}
-			case e.IsDir() && !isTemporary(e.Name()):
+			case hasPrefixAndID(e.Name(), replacedPrefix):
+				if folder == "." {
+					continue // Recover has seen to those that are not in use
+				}
+				if said, _ := d.recover(p); said != "" {
+					found = append(found, said)
+				}
+			case e.IsDir():
 				folders = append(folders, p)
 			}
 		}
 	}
-	return removed
+	return removed, found
 }
 
-// dirents are the entries of a folder with their types alone, as far as they can be read.
-func (d *Dir) dirents(folder string) []fs.DirEntry {
+// scrap removes what nobody is to see again, also where a folder's mode forbids it.
+func (d *Dir) scrap(name string) error {
+	err := d.root.RemoveAll(name)
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	for folders := []string{name}; len(folders) > 0; {
+		folder := folders[len(folders)-1]
+		folders = folders[:len(folders)-1]
+		if err := d.root.Chmod(folder, 0o700); err != nil {
+			return err
+		}
+		entries, err := d.dirents(folder)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if e.IsDir() {
+				folders = append(folders, path.Join(folder, e.Name()))
+			}
+		}
+	}
+	return d.root.RemoveAll(name)
+}
+
+// Alone makes sure that no other server of this machine writes into the folder, until Close: each
+// would take what the other has under way for what a killed one has left. It fails with
+// syscall.EWOULDBLOCK if one does.
+func (d *Dir) Alone() error {
+	f, err := d.root.Open(".")
+	if err != nil {
+		return err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return err
+	}
+	d.alone = f
+	return nil
+}
+
+// dirents are the entries of a folder with their types alone.
+func (d *Dir) dirents(folder string) ([]fs.DirEntry, error) {
 	f, err := d.root.OpenFile(folder, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	defer f.Close()
-	entries, _ := f.ReadDir(-1)
-	return entries
+	return f.ReadDir(-1)
 }
 
 // syncFolder makes what happened to the entries of a folder durable. sshfs cannot sync a

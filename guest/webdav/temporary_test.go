@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"fuseless/guest/proto"
 )
 
 // What a server left that was killed while it replaced a folder is there again with the next.
@@ -87,14 +89,74 @@ func TestSweep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := d.Sweep(t.Context()); n != 3 {
-		t.Errorf("%d are removed", n)
+	if n, found := d.Sweep(t.Context()); n != 3 || found != nil {
+		t.Errorf("%d are removed; %q", n, found)
 	}
 	if err := u.Commit(); err != nil {
 		t.Error(err)
 	}
 	if got := ls(t, root) + "|" + ls(t, root+"/a") + "|" + ls(t, root+"/a/b"); got != "a link|"+temporaryPrefix+"x b now|" {
 		t.Errorf("there is %s", got)
+	}
+}
+
+// What was set aside by a server of a part of the folder comes back, too.
+func TestSweepBringsBackBelow(t *testing.T) {
+	root := t.TempDir()
+	write(t, "old", root, "sub", "a", "tree", "f")
+	if _, err := newDir(t, filepath.Join(root, "sub")).setAside("a/tree"); err != nil {
+		t.Fatal(err)
+	}
+	if n, found := newDir(t, root).Sweep(t.Context()); n != 0 || len(found) != 1 || !strings.HasPrefix(found[0], `"sub/a/tree" was being replaced`) {
+		t.Errorf("%d, %q", n, found)
+	}
+	if got := read(t, root, "sub", "a", "tree", "f") + ls(t, root+"/sub"); got != "olda" {
+		t.Errorf("there is %s", got)
+	}
+}
+
+// A read-only server cannot bring it back, and does not hide it.
+func TestReadOnlyShowsWhatWasSetAside(t *testing.T) {
+	root := t.TempDir()
+	write(t, "old", root, "tree", "f")
+	aside, err := newDir(t, root).setAside("tree")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, "x", root, temporaryPrefix+strings.Repeat("0", temporaryDigits))
+	for _, show := range []bool{false, true} {
+		d := newDir(t, root)
+		d.ShowReplaced = show
+		s := serve(t, d, true)
+		body := s.do("PROPFIND", "/", nil, "Depth: 1").body
+		if strings.Contains(body, aside.folder) != show || strings.Contains(body, temporaryPrefix) {
+			t.Errorf("show %t: %s", show, body)
+		}
+		if res := s.do("GET", "/"+aside.thing()+"/f", nil); (res.StatusCode == 200) != show {
+			t.Errorf("show %t: %d", show, res.StatusCode)
+		}
+	}
+}
+
+// Two servers that write into one folder would each take the other for dead.
+func TestOneServerWrites(t *testing.T) {
+	root := t.TempDir()
+	first := newDir(t, root)
+	if err := first.Alone(); err != nil {
+		t.Fatal(err)
+	}
+	temp := temporaryPrefix + strings.Repeat("0", temporaryDigits)
+	write(t, "under way", root, temp)
+	args := []string{"-root", root, "-listen", "127.0.0.1:0", "-credentials", credentialsFile(t, "u:p\n", 0o600)}
+	if err := Command(t.Context(), args, io.Discard, io.Discard); proto.CodeOf(err) != proto.Serve || !strings.Contains(err.Error(), "another server") {
+		t.Errorf("the second says %v", err)
+	}
+	if ls(t, root) != temp {
+		t.Error("the second has removed what the first has under way")
+	}
+	first.Close()
+	if err := newDir(t, root).Alone(); err != nil {
+		t.Errorf("when the first has ended: %v", err)
 	}
 }
 

@@ -26,7 +26,7 @@ func (d *Dir) at(op, name string, f func(path string) error) error {
 		return err
 	}
 	flags := unix.O_PATH
-	if _, ok := fi.(interface{ linked() }); ok {
+	if isLink(fi) {
 		flags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY // with O_PATH it would be that of the link
 	}
 	h, err := d.root.OpenFile(name, flags, 0)
