@@ -41,7 +41,8 @@ func TestIfHeader(t *testing.T) {
 	}
 }
 
-// FuzzIf: what is accepted has conditions, and its parts are parts of the header.
+// FuzzIf: what is accepted has conditions, its parts are parts of the header, and written
+// anew it is accepted as the same.
 func FuzzIf(f *testing.F) {
 	for _, s := range []string{"(<urn:a>)", `</a> (Not <urn:a> ["x"]) (<b>)`, `([W/"x"])`, "(", "<"} {
 		f.Add(s)
@@ -52,7 +53,23 @@ func FuzzIf(f *testing.F) {
 			return
 		}
 		n := 0
+		var anew strings.Builder
 		for _, l := range lists {
+			if l.resource != "" {
+				anew.WriteString("<" + l.resource + ">")
+			}
+			anew.WriteString("(")
+			for _, c := range l.all {
+				if c.not {
+					anew.WriteString("Not ")
+				}
+				if c.token != "" {
+					anew.WriteString("<" + c.token + ">")
+				} else {
+					anew.WriteString("[" + c.etag + "]")
+				}
+			}
+			anew.WriteString(")")
 			if len(l.all) == 0 || !strings.Contains(s, l.resource) {
 				t.Errorf("%q: %+v", s, lists)
 			}
@@ -64,6 +81,9 @@ func FuzzIf(f *testing.F) {
 		}
 		if len(lists) == 0 || n > conditionsMax {
 			t.Errorf("%q: %d conditions", s, n)
+		}
+		if again, err := parseIf(anew.String()); err != nil || !reflect.DeepEqual(again, lists) {
+			t.Errorf("%q becomes %q, which is %+v (%v)", s, anew.String(), again, err)
 		}
 	})
 }
