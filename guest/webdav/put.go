@@ -91,14 +91,19 @@ func (s *Server) replace(r *http.Request, name string, expect int64, modTime tim
 			u.Abort()
 		}
 	}()
-	if err := s.fill(u, r.Body, expect); err != nil {
+	size, err := s.fill(u, r.Body, expect)
+	if err != nil {
 		return false, nil, err
 	}
 	if !modTime.IsZero() {
 		u.SetModTime(modTime)
 	}
-	if err := u.Sync(); err != nil { // before others have to wait
-		return false, nil, err
+	// Before others have to wait. What is small is synced by Commit alone: over sshfs each sync is
+	// three round trips, whatever it writes.
+	if size > putBufferSmall {
+		if err := u.Sync(); err != nil {
+			return false, nil, err
+		}
 	}
 	defer s.changing(name)()
 	if err := unmoved(r, s.entry, name); err != nil {
@@ -142,8 +147,9 @@ func ocModTime(r *http.Request) (time.Time, error) {
 // nanoseconds in 64 bits end, and another one would be stored.
 func storable(t time.Time) bool { return t.Year() >= 1970 && t.Year() <= 2261 }
 
-// fill copies a body. An error says whether it broke off, or could not be written.
-func (s *Server) fill(u Upload, body io.Reader, expect int64) error {
+// fill copies a body, and returns its size in bytes. An error says whether it broke off, or could
+// not be written.
+func (s *Server) fill(u Upload, body io.Reader, expect int64) (total int64, err error) {
 	size := int64(putBufferSmall)
 	select {
 	case s.putBuffers <- struct{}{}:
@@ -155,24 +161,24 @@ func (s *Server) fill(u Upload, body io.Reader, expect int64) error {
 		size = expect + 1 // to see what comes too much
 	}
 	buf := make([]byte, size)
-	for total, ended := int64(0), false; ; {
+	for ended := false; ; {
 		n := 0
 		for n < len(buf) && !ended {
 			got, err := body.Read(buf[n:])
 			n += got
 			if ended = err == io.EOF; err != nil && !ended {
-				return refuse(http.StatusBadRequest, "the body ended early")
+				return total, refuse(http.StatusBadRequest, "the body ended early")
 			}
 		}
 		total += int64(n)
 		if expect >= 0 && (total > expect || ended && total < expect) {
-			return refuse(http.StatusBadRequest, "the body has another length than announced")
+			return total, refuse(http.StatusBadRequest, "the body has another length than announced")
 		}
 		if _, err := u.Write(buf[:n]); err != nil {
-			return err
+			return total, err
 		}
 		if ended {
-			return nil
+			return total, nil
 		}
 	}
 }
