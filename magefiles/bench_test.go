@@ -91,6 +91,7 @@ func TestBench(t *testing.T) {
 	t.Run("backup", benchBackup)
 	t.Run("remote", benchRemote)
 	t.Run("local", benchLocal)
+	t.Run("write", benchWrite)
 	t.Run("interrupted", benchInterrupted)
 }
 
@@ -273,5 +274,70 @@ func benchLocal(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("it does not show %q", want)
 		}
+	}
+}
+
+// Each writer has its row of each scene over the link, and its cell of each without; that what
+// was put is there, Write itself checks.
+func benchWrite(t *testing.T) {
+	needs(t, "rclone", "sshd", "sshfs", "apt-get")
+	if err := netlab.Supported(); err != nil {
+		t.Skip(err)
+	}
+	if os.Getuid() != 0 {
+		t.Skip("only root can drop the kernel's caches")
+	}
+	guest, err := guestbin.Path(t.Context())
+	must(t, err)
+	dir := benchTemp(t)
+	must(t, os.Chmod(dir, 0o711)) // apache is not root
+	var out bytes.Buffer
+	must(t, bench.Write(t.Context(), bench.WriteOptions{Out: &out, Size: 20, Runs: 1, Guest: guest, Temp: dir,
+		Link: netlab.Link{RTT: 2 * time.Millisecond, Rate: 200_000_000}}))
+	t.Log(out.String())
+	for scene, want := range map[string][]string{
+		"32 MiB put": {"fuseless", "obvious", "rclone", "sftp put"},
+		"50 files of 4 KiB put, one after the other": {"fuseless", "obvious", "rclone"},
+	} {
+		var names []string
+		for _, r := range cells(out.String(), scene) {
+			if len(r) != 12 {
+				t.Fatalf("a row of %d cells: %v", len(r), r)
+			}
+			names = append(names, r[1])
+			for i, head := range []string{"time", "ratio", "requests", "WRITEs", "KiB of one", "fsyncs", "round trips", "sent", "received", "memory"} {
+				if syncs := r[1] == "fuseless" || r[1] == "sftp put"; head == "fsyncs" && syncs != (number(t, r[i+2]) > 0) {
+					t.Errorf("%s: %s synced %s times", scene, r[1], r[i+2])
+				} else if head != "fsyncs" && !(head == "memory" && r[1] == "sftp put") && number(t, r[i+2]) <= 0 {
+					t.Errorf("%s: %s of %s: %q", scene, head, r[1], r[i+2])
+				}
+			}
+		}
+		if !slices.Equal(names, want) {
+			t.Errorf("%s: rows of %q and not of %q", scene, names, want)
+		}
+	}
+	head := cells(out.String(), "what")
+	if len(head) != 2 || !slices.Equal(head[1], []string{"what", "fuseless", "obvious", "rclone", "nginx", "apache"}) {
+		t.Fatal("the columns: ", head)
+	}
+	rows := cells(out.String(), "1 GiB put.*|10,000 times .*|memory at most")
+	if len(rows) != 5 {
+		t.Fatalf("%d rows", len(rows))
+	}
+	for _, r := range rows {
+		for i, cell := range r[1:] {
+			if number(t, strings.TrimSuffix(strings.Fields(cell)[0], "/s")) <= 0 {
+				t.Errorf("%s: %s has %s", r[0], head[1][i+1], cell)
+			}
+		}
+	}
+	for _, want := range []string{"fuseless-guest webdav -root /DIR/view -listen", "gocryptfs -quiet -passfile", "put -f", "DavLockDB"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not show %q", want)
+		}
+	}
+	if strings.Contains(out.String(), "-read-only") {
+		t.Error("what is written to was started read-only")
 	}
 }

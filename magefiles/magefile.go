@@ -240,16 +240,18 @@ func Demo(ctx context.Context,
 	return run(ctx, func(ctx context.Context) error { return demo.Run(ctx, demo.Options{Keep: is(keep), Out: os.Stdout}) })
 }
 
-// Bench measures: `bench backup` against restic and borg, `bench remote` and `bench local` against other servers, `bench vm` through the VM, `bench million` many files.
+// Bench measures: `bench backup` against restic and borg, `bench remote` and `bench local` against other servers, `bench vm` through the VM, `bench write` writing, `bench million` many files.
 //
 // `backup` takes a first backup, one without a change, one with 1 % changed, and a restore, by fuseless, restic, borg, and
 // gocryptfs with rsync by hand, on the same files and over the same emulated link (40 ms, 200 Mbit/s): about ten minutes.
 // `remote` lists and reads a backup over WebDAV, by fuseless, rclone, and the server that one would write first, over the
 // same link: a quarter of an hour. `vm` does so by fuseless with `guest: local`, and through a Lima VM that it makes for
 // it, with an ordinary user: a quarter of an hour where there is no KVM. These need root. `local` lists and reads a folder
-// of this machine over WebDAV, without a link, by fuseless, rclone, nginx, apache and that server: a few minutes. `million`
-// measures time, CPU and memory of a run without a change over 10,000, 100,000 and 1,000,000 small files, in half an hour to
-// an hour, with 10 GB of disk. All need Linux, install what they lack, print Markdown, and remove what they made.
+// of this machine over WebDAV, without a link, by fuseless, rclone, nginx, apache and that server: a few minutes. `write`
+// puts files over WebDAV, over the link into a vault and then into a folder of this machine, by the same servers: half an
+// hour, as root. `million` measures time, CPU and memory of a run without a change over 10,000, 100,000 and 1,000,000 small
+// files, in half an hour to an hour, with 10 GB of disk. All need Linux, install what they lack, print Markdown, and remove
+// what they made.
 func Bench(ctx context.Context, what string,
 	runs *int, // how often to measure, the worst counts; default: 3, and 1 for vm. million measures once
 ) error {

@@ -29,6 +29,9 @@ var benchmarks = []struct {
 	{"local", func(ctx context.Context, out io.Writer, runs int) error {
 		return Local(ctx, LocalOptions{Out: out, Runs: runs})
 	}},
+	{"write", func(ctx context.Context, out io.Writer, runs int) error {
+		return Write(ctx, WriteOptions{Out: out, Runs: runs})
+	}},
 	{"million", func(ctx context.Context, out io.Writer, _ int) error {
 		return Million(ctx, MillionOptions{Out: out})
 	}},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -43,6 +44,39 @@ func TestReadManyChecks(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// What a server gets is the pattern over and over, and one that has not taken it is not measured.
+func TestPut(t *testing.T) {
+	pattern := noise(0, 1001)
+	for _, c := range []struct {
+		size   int64
+		status int
+		ok     bool
+	}{
+		{0, 201, true}, {1, 204, true}, {1001, 201, true}, {300_000, 204, true}, {300_000, 507, false}, {1, 200, false},
+	} {
+		var got []byte
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			got, _ = io.ReadAll(r.Body)
+			w.WriteHeader(c.status)
+			if c.status != http.StatusNoContent {
+				fmt.Fprint(w, "said")
+			}
+		}))
+		client := newDavClient(func(ctx context.Context, addr string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+		}, s.Listener.Addr().String(), "", "")
+		// Twice over one connection: nothing of the first answer is taken for the second.
+		err := client.many(t.Context(), 1, 2, func(k *keepAlive, _ int) error { return k.put("a", pattern, c.size) })
+		s.Close()
+		if (err == nil) != c.ok || err != nil && proto.CodeOf(err) != proto.Different {
+			t.Errorf("%d bytes, %d: %v", c.size, c.status, err)
+		}
+		if want := bytes.Repeat(pattern, 300)[:c.size]; !bytes.Equal(got, want) {
+			t.Errorf("%d bytes came of %d", len(got), c.size)
+		}
 	}
 }
 

@@ -28,6 +28,15 @@ const patternSize = 256<<10 - 1
 
 func (l *folder) filmSize() int64 { return 1 << 30 / 10_000 * int64(l.size) }
 
+// noises makes what is read again and again, or written.
+func (l *folder) noises() {
+	for i := range l.small() {
+		l.names = append(l.names, fmt.Sprintf("%s/note%03d.txt", smallFolder, i))
+		l.contents = append(l.contents, noise(uint64(i)+1, smallSize))
+	}
+	l.pattern = noise(0, patternSize)
+}
+
 func (l *folder) make(ctx context.Context) error {
 	if err := l.fill(ctx, []files{
 		{typedFolder, "IMG_%04d.jpg", l.size, listedSize},
@@ -35,11 +44,7 @@ func (l *folder) make(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	for i := range l.small() {
-		l.names = append(l.names, fmt.Sprintf("%s/note%03d.txt", smallFolder, i))
-		l.contents = append(l.contents, noise(uint64(i)+1, smallSize))
-	}
-	l.pattern = noise(0, patternSize)
+	l.noises()
 	f, err := os.Create(filepath.Join(l.dir, filmName))
 	if err != nil {
 		return proto.Errorf(proto.NoSpace, "cannot make the files: %w", err)
@@ -82,6 +87,10 @@ type localScene struct {
 	times int // that it is done in a run: once, or once for nothing and then bestOf times
 	take  func(ctx context.Context, c *davClient, l *folder) (time.Duration, error)
 	show  func(l *folder, d time.Duration) string
+
+	// also is what the last take has measured besides, for a row of its own; nil: nothing.
+	also     func() time.Duration
+	alsoName string
 }
 
 // bestOf is how many of one server in a run count: the best of them, since what else the
@@ -90,16 +99,16 @@ const bestOf = 5
 
 func localScenes() []localScene {
 	list := func(name string, times int, ask string) localScene {
-		return localScene{name, times, func(ctx context.Context, c *davClient, l *folder) (time.Duration, error) {
+		return localScene{name: name, times: times, take: func(ctx context.Context, c *davClient, l *folder) (time.Duration, error) {
 			l.answer.Grow(l.size << 10) // an entry takes less
 			return timed(func() error { return c.listInto(ctx, &l.answer, typedFolder, ask) },
 				func() error { return holds(l.answer.Bytes(), typedFolder, l.size) })
-		}, func(_ *folder, d time.Duration) string { return short(d) }}
+		}, show: func(_ *folder, d time.Duration) string { return short(d) }}
 	}
 	read := func(name string, conns int) localScene {
-		return localScene{name, 1 + bestOf, func(ctx context.Context, c *davClient, l *folder) (time.Duration, error) {
+		return localScene{name: name, times: 1 + bestOf, take: func(ctx context.Context, c *davClient, l *folder) (time.Duration, error) {
 			return timed(func() error { return c.readMany(ctx, conns, l.size, l.names, l.contents) }, nil)
-		}, func(l *folder, d time.Duration) string { return fmt.Sprintf("%.0f/s", float64(l.size)/d.Seconds()) }}
+		}, show: func(l *folder, d time.Duration) string { return fmt.Sprintf("%.0f/s", float64(l.size)/d.Seconds()) }}
 	}
 	return []localScene{
 		list("10,000 files listed by a server just started, macOS's properties", 1, macOS),
@@ -107,7 +116,7 @@ func localScenes() []localScene {
 		list("10,000 files listed again, all properties", 1+bestOf, allprop),
 		read("10,000 times 4 KiB read, 1 connection", 1),
 		read("10,000 times 4 KiB read, 8 connections", 8),
-		{"1 GiB read", 1 + bestOf, readLocalFilm, func(l *folder, d time.Duration) string {
+		{name: "1 GiB read", times: 1 + bestOf, take: readLocalFilm, show: func(l *folder, d time.Duration) string {
 			return fmt.Sprintf("%.1f Gbit/s", float64(l.filmSize())*8/1e9/d.Seconds())
 		}},
 	}

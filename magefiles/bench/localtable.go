@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"fuseless/guest/proc"
 	"fuseless/magefiles/prereq"
@@ -63,17 +64,11 @@ func (t *localTable) report(ctx context.Context, u *unpacked) {
 		machine(), strings.Join(t.versions(ctx, u), ", "), t.o.Runs)
 	fmt.Fprintf(t.o.Out, "| what | %s |\n|---|%s\n", strings.Join(t.o.Readers, " | "), strings.Repeat("---:|", len(t.o.Readers)))
 	l := &folder{library: library{size: t.o.Size}}
-	for _, sc := range localScenes() {
-		row := "| " + sc.name + " |"
-		for _, name := range t.o.Readers {
-			v, ratio, _ := t.worst(name, sc.name)
-			row += " " + sc.show(l, v.d)
-			if name != t.first {
-				row += " (" + times(ratio) + ")"
-			}
-			row += " |"
+	for _, sc := range t.o.scenes() {
+		fmt.Fprintln(t.o.Out, t.row(l, sc.name, sc.show))
+		if sc.also != nil {
+			fmt.Fprintln(t.o.Out, t.row(l, sc.alsoName, sc.show))
 		}
-		fmt.Fprintln(t.o.Out, row)
 	}
 	row := "| memory at most |"
 	for _, name := range t.o.Readers {
@@ -83,12 +78,26 @@ func (t *localTable) report(ctx context.Context, u *unpacked) {
 	for _, a := range t.absent {
 		fmt.Fprintf(t.o.Out, "%s.\n\n", a)
 	}
-	fmt.Fprintf(t.o.Out, localNote, bestOf)
+	fmt.Fprint(t.o.Out, t.o.note())
 	fmt.Fprint(t.o.Out, "\nThe commands, and what they read (/DIR and /MEM are the benchmark's folders, on disk and in memory):\n\n```\n")
 	for _, name := range t.o.Readers {
 		fmt.Fprint(t.o.Out, t.said[name])
 	}
 	fmt.Fprint(t.o.Out, "```\n")
+}
+
+// row is what all took for a scene.
+func (t *localTable) row(l *folder, scene string, show func(*folder, time.Duration) string) string {
+	row := "| " + scene + " |"
+	for _, name := range t.o.Readers {
+		v, ratio, _ := t.worst(name, scene)
+		row += " " + show(l, v.d)
+		if name != t.first {
+			row += " (" + times(ratio) + ")"
+		}
+		row += " |"
+	}
+	return row
 }
 
 var peerVersion = regexp.MustCompile(`(?:nginx|Apache)/(\d[\w.]*)`)

@@ -23,7 +23,7 @@ var localReaders = []string{ours, obvious, rclone, nginx, apache}
 const nobody = 65534
 
 // nginxConfig has what Debian's nginx.conf has (workers, sendfile, tcp_nopush), what
-// WebDAV needs, and no end of a connection after 1,000 requests.
+// WebDAV needs, no end of a connection after 1,000 requests, and bodies of more than 1 MiB.
 const nginxConfig = `daemon off;
 user root;
 worker_processes auto;
@@ -36,6 +36,7 @@ http {
   sendfile on;
   tcp_nopush on;
   keepalive_requests 1000000;
+  client_max_body_size 0;
   types { image/jpeg jpg; text/plain txt; }
   client_body_temp_path %[1]s/body;
   proxy_temp_path %[1]s/proxy;
@@ -87,9 +88,25 @@ func freeAddr(ctx context.Context) (string, error) {
 	return ln.Addr().String(), ln.Close()
 }
 
+// guestServer is the guest binary's server of a folder, with more arguments; without
+// -read-only, it is written to.
+func (p *place) guestServer(guest, dir, addr string, more ...string) (server, error) {
+	file := filepath.Join(p.mem, "credentials")
+	secret, err := os.ReadFile(p.secret())
+	if err != nil {
+		return server{}, err
+	}
+	password := strings.TrimSpace(string(secret))
+	return server{
+		name: ours, addr: addr,
+		credentials: func(context.Context) (string, string, error) { return "fuseless", password, nil },
+		steps:       []step{{Argv: append([]string{guest, "webdav", "-root", dir, "-listen", addr, "-credentials", file}, more...)}},
+	}, os.WriteFile(file, []byte("fuseless:"+password+"\n"), 0o600)
+}
+
 // newLocalServer is a server of the folder dir of this machine. guest is the guest
 // binary, u what was unpacked.
-func newLocalServer(ctx context.Context, name string, p *place, dir, guest string, u *unpacked) (server, error) {
+func newLocalServer(ctx context.Context, name string, p *place, dir, guest string, u *unpacked, writing bool) (server, error) {
 	addr, err := freeAddr(ctx)
 	if err != nil {
 		return server{}, err
@@ -97,18 +114,11 @@ func newLocalServer(ctx context.Context, name string, p *place, dir, guest strin
 	s := server{name: name, addr: addr}
 	var argv []string
 	switch name {
-	case ours: // as ops.startServer starts it
-		file := filepath.Join(p.mem, "credentials")
-		secret, err := os.ReadFile(p.secret())
-		if err != nil {
-			return server{}, err
+	case ours:
+		if writing {
+			return p.guestServer(guest, dir, addr)
 		}
-		password := strings.TrimSpace(string(secret))
-		if err := os.WriteFile(file, []byte("fuseless:"+password+"\n"), 0o600); err != nil {
-			return server{}, err
-		}
-		s.credentials = func(context.Context) (string, string, error) { return "fuseless", password, nil }
-		argv = []string{guest, "webdav", "-root", dir, "-listen", addr, "-credentials", file, "-read-only"}
+		return p.guestServer(guest, dir, addr, "-read-only") // as ops.startServer starts it
 	case obvious:
 		argv = []string{filepath.Join(p.mem, obviousName), dir, addr}
 	case rclone:

@@ -38,13 +38,18 @@ func TestHolds(t *testing.T) {
 	}
 }
 
-// Requests are counted, and those for which somebody waited; the greeting is none.
+// Requests are counted, what they write, and those for which somebody waited; the greeting is none.
 func TestSFTPCounter(t *testing.T) {
 	packet := func(kind byte, n int) string {
 		b := binary.BigEndian.AppendUint32(nil, uint32(1+n))
 		return string(append(b, kind)) + strings.Repeat("x", n)
 	}
-	asked := packet(sftpInit, 4) + packet(3, 40_000) + packet(5, 0) + packet(5, 9)
+	const id, handle, offset = "\x00\x00\x00\x07", "\x00\x00\x00\x02ab", "\x00\x00\x00\x00\x00\x00\x10\x00"
+	with := func(kind byte, b string) string { return packet(kind, len(b))[:5] + b }
+	asked := packet(sftpInit, 4) + packet(3, 40_000) + packet(5, 0) + packet(5, 9) +
+		with(sftpWrite, id+handle+offset+"\x00\x00\x00\x06abcdef") + with(sftpWrite, id+handle+offset+"\x00\x00\x00\x03abc") +
+		with(sftpExtended, id+"\x00\x00\x00\x11"+sftpFsync+handle) + with(sftpExtended, id+"\x00\x00\x00\x13statvfs@openssh.com\x00\x00\x00\x01/") +
+		packet(sftpWrite, 2) + packet(sftpExtended, 0)
 	c := &sftpCounts{}
 	var out bytes.Buffer
 	// It answers only when all is asked.
@@ -55,10 +60,13 @@ func TestSFTPCounter(t *testing.T) {
 	if out.String() != asked {
 		t.Errorf("%d bytes came back of %d", out.Len(), len(asked))
 	}
-	if n := c.requests.Load(); n != 3 {
+	if n := c.requests.Load(); n != 9 {
 		t.Errorf("%d requests", n)
 	}
-	if n := c.rounds.Load(); n < 1 || n > 3 {
+	if w := (&far{counts: c}).wrote(); w != (written{2, 9, 1}) {
+		t.Errorf("written: %+v", w)
+	}
+	if n := c.rounds.Load(); n < 1 || n > 9 {
 		t.Errorf("%d round trips", n)
 	}
 }

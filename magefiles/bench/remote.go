@@ -32,6 +32,7 @@ type look struct {
 	reduced  bool          // d was computed from less
 	requests int64         // of SFTP; -1: not counted
 	rounds   int64
+	wrote    written
 	sent     netlab.Counters
 	memory   int64 // peak of the whole sitting, bytes
 }
@@ -162,7 +163,7 @@ func (f *far) look(ctx context.Context, c *davClient, l *library, s sitting) (lo
 			}
 		}
 		f.quiet(ctx)
-		before, sent := f.sftp(), f.lab.Sent()
+		before, wrote, sent := f.sftp(), f.wrote(), f.lab.Sent()
 		begun := time.Now()
 		times, err := sc.take(ctx, c, l)
 		d := time.Since(begun)
@@ -175,7 +176,7 @@ func (f *far) look(ctx context.Context, c *davClient, l *library, s sitting) (lo
 		f.quiet(ctx) // what is fetched for nobody costs, too
 		after := f.sftp()
 		looks = append(looks, look{d: time.Duration(float64(d) * times), reduced: times > 1,
-			requests: after[0] - before[0], rounds: after[1] - before[1], sent: f.since(sent)})
+			requests: after[0] - before[0], rounds: after[1] - before[1], wrote: f.wrote().since(wrote), sent: f.since(sent)})
 		fmt.Fprintf(os.Stderr, "%s: %s\n", sc.name, seconds(d))
 	}
 	return looks, nil

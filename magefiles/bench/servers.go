@@ -63,12 +63,7 @@ password = %[6]s
 // stock fills the remote with the library: as a vault, as an rclone crypt, and
 // the film as it is. At last everything that a server may have of it is down.
 func (p *place) stock(ctx context.Context, f *far, program string, l *library) error {
-	obscured := &strings.Builder{}
-	if _, err := p.run(ctx, nil, nil, obscured, step{Argv: []string{"rclone", "obscure", "noise"}}); err != nil {
-		return err
-	}
-	if err := os.WriteFile(p.path("rclone.conf"), fmt.Appendf(nil, rcloneConfig, f.lab.RemoteAddr(), farPort,
-		p.path("sshd/key"), p.path("sshd/known_hosts"), p.path("remote/crypt"), strings.TrimSpace(obscured.String())), 0o600); err != nil {
+	if err := p.rcloneCrypt(ctx, f); err != nil {
 		return err
 	}
 	if err := p.configure(f.config, farAlias+":"+p.path("remote/vault")); err != nil {
@@ -84,6 +79,16 @@ func (p *place) stock(ctx context.Context, f *far, program string, l *library) e
 		// It cannot store the long names.
 		step{Argv: []string{"rclone", "--config", p.path("rclone.conf"), "copy", "--exclude", longFolder + "/**", l.dir, "filled:"}})
 	return err
+}
+
+// rcloneCrypt configures rclone.
+func (p *place) rcloneCrypt(ctx context.Context, f *far) error {
+	obscured := &strings.Builder{}
+	if _, err := p.run(ctx, nil, nil, obscured, step{Argv: []string{"rclone", "obscure", "noise"}}); err != nil {
+		return err
+	}
+	return os.WriteFile(p.path("rclone.conf"), fmt.Appendf(nil, rcloneConfig, f.lab.RemoteAddr(), farPort,
+		p.path("sshd/key"), p.path("sshd/known_hosts"), p.path("remote/crypt"), strings.TrimSpace(obscured.String())), 0o600)
 }
 
 // newServer is a server in p, of what stock has stocked f with. program is the

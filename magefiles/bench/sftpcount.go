@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"sync/atomic"
 	"unsafe"
 
@@ -29,6 +30,26 @@ type sftpCounts struct {
 	// rounds are the requests that came when all before them were answered: so
 	// often somebody waited for a whole round trip.
 	rounds atomic.Int64
+
+	writes, written atomic.Int64 // WRITEs, and the bytes in them
+	syncs           atomic.Int64 // fsync@openssh.com
+}
+
+// add counts a packet of size bytes without its length, of which peek shows the first ones.
+func (c *sftpCounts) add(kind byte, size int64, peek func(n int) []byte) {
+	c.requests.Add(1)
+	switch kind {
+	case sftpWrite: // kind, id, handle with its length, offset, data with its length
+		const head = 1 + 4 + 4
+		if b := peek(head); len(b) == head {
+			c.writes.Add(1)
+			c.written.Add(size - head - int64(binary.BigEndian.Uint32(b[5:])) - 8 - 4)
+		}
+	case sftpExtended: // kind, id, name with its length
+		if b := peek(1 + 4 + 4 + len(sftpFsync)); strings.HasSuffix(string(b), sftpFsync) {
+			c.syncs.Add(1)
+		}
+	}
 }
 
 // openCounts maps the file of the counts, and makes it if it is not there. It
@@ -94,17 +115,17 @@ func (c *sftpCounts) serve(server *exec.Cmd, from io.Reader, to io.Writer) error
 	var waiting atomic.Int64 // for answers
 	go func() {
 		defer in.Close()
-		_ = eachPacket(in, from, func(kind byte) {
+		_ = eachPacket(in, from, func(kind byte, size int64, peek func(int) []byte) {
 			if kind == sftpInit {
 				return
 			}
-			c.requests.Add(1)
+			c.add(kind, size, peek)
 			if waiting.Add(1) == 1 {
 				c.rounds.Add(1)
 			}
 		})
 	}()
-	err = eachPacket(to, out, func(kind byte) {
+	err = eachPacket(to, out, func(kind byte, size int64, peek func(int) []byte) {
 		if kind != sftpVersion {
 			waiting.Add(-1)
 		}
@@ -115,40 +136,53 @@ func (c *sftpCounts) serve(server *exec.Cmd, from io.Reader, to io.Writer) error
 	return err
 }
 
-// The packets of the greeting, which are no request and no answer
-// (draft-ietf-secsh-filexfer-02, section 4).
+// Kinds of packets (draft-ietf-secsh-filexfer-02, section 3). Those of the greeting are no
+// request and no answer.
 const (
-	sftpInit    = 1
-	sftpVersion = 2
+	sftpInit     = 1
+	sftpVersion  = 2
+	sftpWrite    = 6
+	sftpExtended = 200
+
+	sftpFsync = "fsync@openssh.com" // OpenSSH's PROTOCOL, section 4.9
 )
 
 // eachPacket copies SFTP packets, a length in four bytes and a kind in one
-// before the rest, and tells saw of each before it goes on. Packets that come
-// together go on together.
-func eachPacket(w io.Writer, r io.Reader, saw func(kind byte)) error {
+// before the rest, and tells saw of each, with the size that the length says, before it goes
+// on. peek is the packet's first n bytes without the length, or all if there are fewer. Packets
+// that come together go on together.
+func eachPacket(w io.Writer, r io.Reader, saw func(kind byte, size int64, peek func(n int) []byte)) error {
 	from, to := bufio.NewReaderSize(r, 64<<10), bufio.NewWriterSize(w, 64<<10)
-	var head [5]byte
+	var length [4]byte
 	for {
 		if from.Buffered() == 0 {
 			if err := to.Flush(); err != nil {
 				return err
 			}
 		}
-		if _, err := io.ReadFull(from, head[:]); err != nil {
+		if _, err := io.ReadFull(from, length[:]); err != nil {
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
 			return err
 		}
-		n := binary.BigEndian.Uint32(head[:4])
-		if n == 0 {
+		size := int64(binary.BigEndian.Uint32(length[:]))
+		if size == 0 {
 			return errors.New("an sftp packet without a kind")
 		}
-		saw(head[4])
-		if _, err := to.Write(head[:]); err != nil {
+		peek := func(n int) []byte {
+			b, _ := from.Peek(int(min(int64(n), size))) // an error comes again
+			return b
+		}
+		kind := peek(1)
+		if len(kind) == 0 {
+			return io.ErrUnexpectedEOF
+		}
+		saw(kind[0], size, peek)
+		if _, err := to.Write(length[:]); err != nil {
 			return err
 		}
-		if _, err := io.CopyN(to, from, int64(n)-1); err != nil {
+		if _, err := io.CopyN(to, from, size); err != nil {
 			return err
 		}
 	}

@@ -129,3 +129,13 @@ func unmountBelow(ctx context.Context, dir string) error {
 	}
 	return nil
 }
+
+// syncFolder makes everything of a folder's file system durable (syncfs(2)).
+func syncFolder(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.Syncfs(int(f.Fd()))
+}

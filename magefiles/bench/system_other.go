@@ -7,3 +7,5 @@ import "context"
 func beMeter() error { return errSystem() }
 
 func unmountBelow(context.Context, string) error { return errSystem() }
+
+func syncFolder(string) error { return errSystem() }
