@@ -162,11 +162,16 @@ func (u *dirUpload) succeed() error {
 	case u.modTime.IsZero() && now.ModTime().Unix() <= old.ModTime().Unix():
 		// Clients that compare dates have seconds (RFC 9110 5.6.7), sshfs keeps no more, and
 		// with the same time it would pass for the old one.
-		u.modTime = time.Unix(old.ModTime().Unix()+1, 0)
+		u.modTime = laterThan(old)
 	case u.modTime.Equal(old.ModTime()) && now.Size() == old.Size():
 		u.modTime, u.not = u.modTime.Add(1), u.modTime // ns; the client's time has seconds
 	}
 	return nil
+}
+
+// laterThan is in the second after that of before, and in no version of another file.
+func laterThan(before fs.FileInfo) time.Time {
+	return time.Unix(before.ModTime().Unix()+1, int64(time.Now().Nanosecond()))
 }
 
 func (u *dirUpload) Abort() {
@@ -291,6 +296,10 @@ func (d *Dir) replace(oldName, newName string) (rest func(), err error) {
 			return nil, errors.Join(err, a.back())
 		}
 	default:
+		if terr == nil && from.Mode().IsRegular() && etag(from) == etag(to) {
+			// It would pass for what it replaces. Where that cannot be helped, it is still what was asked for.
+			_ = d.root.Chtimes(oldName, time.Time{}, laterThan(to))
+		}
 		if err := d.rename(oldName, newName); err != nil {
 			return nil, err
 		}

@@ -90,7 +90,7 @@ func (l *locks) refusal(targets []target, submitted map[string]bool) *lock {
 			switch {
 			case k.covers(key) && !shares(key, t.tree && k.deep),
 				t.member && key != "." && k.covers(folder) && !shares(folder, false),
-				t.tree && !k.covers(key) && within(k.root, key) && !shares(k.root, false):
+				t.tree && !k.covers(key) && within(k.root, key) && !shares(k.root, k.deep):
 				return k
 			}
 		}

@@ -168,6 +168,18 @@ func TestSharedLockOnAPart(t *testing.T) {
 	}
 }
 
+// The token of a shared lock of Depth 0 lets nobody remove what somebody else has locked below.
+func TestSharedLocksOfBothDepths(t *testing.T) {
+	s, root, _ := lockServer(t, "d/e/f")
+	s.lock("/d/e", "shared")
+	alone := s.lock("/d/e", "shared", "Depth: 0")
+	s.do("DELETE", "/d", nil, "If: </d/e> ("+alone+")").want(t, 423)
+	s.do("MOVE", "/d", nil, "Destination: /moved", "If: </d/e> ("+alone+")").want(t, 423)
+	if read(t, root, "d/e/f") != "d/e/f" {
+		t.Error("it is gone")
+	}
+}
+
 // A lock says what it is, as long as it is there.
 func TestLockIsDescribed(t *testing.T) {
 	s, _, c := lockServer(t, "d/ä")

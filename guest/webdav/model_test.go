@@ -1,7 +1,6 @@
 package webdav
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -41,16 +40,6 @@ type modelLock struct {
 	deep, shared bool
 	expires      time.Time
 }
-
-// What the server is known to do wrong is let pass as long as these are true.
-const (
-	// openETags: within a second, a file that takes the place of another one of the same size by
-	// COPY, MOVE, or DELETE and PUT, may get the ETag that the other one had.
-	openETags = true
-	// openSharedDepth: of shared locks of Depth 0 and infinity on one folder, the token of the
-	// former lets a folder above be removed or moved, though it is not on what is in the folder.
-	openSharedDepth = true
-)
 
 func newModel(now time.Time, keeps bool) *model {
 	return &model{root: &node{dir: true, kids: map[string]*node{}}, now: now, keeps: keeps, seen: map[string]map[string]string{}}
@@ -181,12 +170,6 @@ func (m *model) mixed(paths []string) bool {
 		on := m.on(canonical(p))
 		return slices.ContainsFunc(on, func(l *modelLock) bool { return l.deep != on[0].deep })
 	})
-}
-
-// replaced says that what is at path, and in it, is something else now.
-func (m *model) replaced(path string) {
-	path = canonical(path)
-	maps.DeleteFunc(m.seen, func(p string, _ map[string]string) bool { return openETags && (p == path || below(p, path)) })
 }
 
 // unlock ends the locks on what is at path and in it, or only of the latter.

@@ -70,7 +70,6 @@ func (m *model) judge(q *modelRequest) *verdict {
 		v.ok = []int{204}
 		v.done = func(http.Header, string) {
 			m.take(q.path)
-			m.replaced(q.path)
 			m.unlock(q.path, true)
 		}
 	case "MKCOL":
@@ -105,9 +104,6 @@ func (m *model) heed(q *modelRequest, v *verdict, tree bool, paths []string) {
 	submitted := q.submitted()
 	if tree && m.mixed(paths) { // the server does not know of a file that nothing can be in it
 		v.may = append(v.may, 423)
-		if openSharedDepth {
-			return
-		}
 	}
 	v.refuse(m.lockedOut(paths, submitted), 423)
 	if !tree {
@@ -192,18 +188,20 @@ func (m *model) judgeCopyMove(q *modelRequest, n *node, v *verdict) {
 		affected = append(append(affected, m.within(q.path)...), above(q.path))
 	}
 	m.heed(q, v, true, affected)
+	same := there != nil && n != nil && !there.dir && there.etag == n.etag
 	v.done = func(http.Header, string) {
 		var it *node
 		if q.method == "MOVE" {
 			it = m.take(q.path)
 			it.moved()
-			m.replaced(q.path)
 			m.unlock(q.path, true) // 7.6: a lock does not move
 		} else {
 			it = n.copied(q.depth != "0")
 		}
+		if same {
+			it.modified = "" // it gets another time, so as not to pass for what it replaces
+		}
 		m.put(q.dst, it)
-		m.replaced(q.dst)
 		m.unlock(q.dst, false) // what was in it is gone; its own lock is now on what is there
 	}
 }
