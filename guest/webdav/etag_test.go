@@ -49,3 +49,21 @@ func TestETagOfWhatTakesAPlace(t *testing.T) {
 		}
 	}
 }
+
+// An older file in the place of a newer one is news to who has that, and asks by its date as
+// macOS does (webdavfs).
+func TestOlderFileTakesAPlace(t *testing.T) {
+	s, root, _ := lockServer(t, "new", "old")
+	for name, age := range map[string]time.Duration{"new": time.Hour, "old": 2 * time.Hour} {
+		then := time.Now().Add(-age)
+		if err := os.Chtimes(filepath.Join(root, name), then, then); err != nil {
+			t.Fatal(err)
+		}
+	}
+	date := s.do("GET", "/new", nil).Header.Get("Last-Modified")
+	s.do("GET", "/new", nil, "If-Modified-Since: "+date).want(t, 304)
+	s.do("MOVE", "/old", nil, "Destination: /new").want(t, 204)
+	if res := s.do("GET", "/new", nil, "If-Modified-Since: "+date).want(t, 200); res.body != "old" {
+		t.Errorf("got %q", res.body)
+	}
+}
