@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io/fs"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -48,6 +49,22 @@ func (t tree) make(ctx context.Context) error {
 		if err := t.write(i, 0); err != nil {
 			return err
 		}
+	}
+	return t.date()
+}
+
+// date gives the folders a time, as the files have one. With that of their making, one that is copied within
+// the same second would keep its own: rsync compares seconds.
+func (t tree) date() error {
+	at := time.Date(2023, 1, 1, 0, 0, 0, 0, time.UTC)
+	err := filepath.WalkDir(t.dir, func(p string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() {
+			err = os.Chtimes(p, at, at)
+		}
+		return err
+	})
+	if err != nil {
+		return proto.Errorf(proto.NoSpace, "cannot make the files: %w", err)
 	}
 	return nil
 }
