@@ -45,6 +45,10 @@ func davfsConf(spec Spec, cacheDir string) string {
 		// With a delay, cp and sync return before anything is on the server.
 		{"delay_upload", 0},
 		{"use_locks", locks},
+		// davfs2 takes over the locks of its lock_owner, by default the user: two mounts of
+		// one server would write into each other's files. One that was killed and is mounted
+		// again has the same mountpoint, and so its locks.
+		{"lock_owner", "fuseless-" + key(spec.Mountpoint)},
 		{"gui_optimize", 1},   // one PROPFIND for a folder's files, not one per file
 		{"table_size", 16384}, // entries; backups are larger than the default of 1024
 		{"follow_redirect", 0},

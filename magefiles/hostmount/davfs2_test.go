@@ -2,6 +2,7 @@ package hostmount
 
 import (
 	"slices"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -25,6 +26,11 @@ func TestDavfsConf(t *testing.T) {
 	}
 	if strings.Contains(conf, "0123abcd") {
 		t.Error("the password is in the configuration")
+	}
+	owner := regexp.MustCompile(`(?m)^lock_owner .*$`)
+	a, b := davfsConf(Spec{Mountpoint: "/a"}, "/c"), davfsConf(Spec{Mountpoint: "/b"}, "/c")
+	if a, b := owner.FindString(a), owner.FindString(b); a == "" || a == b {
+		t.Errorf("two mounts have the locks of %q and %q", a, b)
 	}
 	if conf := davfsConf(Spec{}, "/c"); !strings.Contains(conf, "\nuse_locks 1\n") {
 		t.Error("a writable mount takes no locks")

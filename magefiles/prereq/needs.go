@@ -103,6 +103,12 @@ func Tests() []Need {
 		Need{Program: "litmus", Apt: "litmus", Brew: "litmus", Why: "tests the WebDAV server"},
 		Need{Program: "strace", Apt: "strace", Why: "shows in which order the WebDAV server makes files durable"},
 		Need{Program: "curl", Apt: "curl", Brew: "curl", Why: "reads a view as people do"},
+		// Clients that edit on the WebDAV server. gio alone knows no dav://.
+		Need{Program: "cadaver", Apt: "cadaver", Brew: "cadaver", Why: "edits on the WebDAV server"},
+		Need{Program: "vim", Apt: "vim", Dnf: "vim-enhanced", Why: "edits on the WebDAV server"},
+		Need{Program: "gio", Apt: "libglib2.0-bin", Dnf: "glib2", Why: "edits on the WebDAV server as GNOME does"},
+		Need{File: "/usr/libexec/gvfsd-dav", Apt: "gvfs-backends", Dnf: "gvfs", Why: "edits on the WebDAV server as GNOME does"},
+		Need{Program: "dbus-run-session", Apt: "dbus-daemon", Why: "runs GNOME's client without a desktop"},
 		Need{Program: "chromium", Apt: "chromium", Why: "opens the WebDAV server's pages as a person would"},
 	)
 }
