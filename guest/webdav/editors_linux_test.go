@@ -41,7 +41,7 @@ func TestVim(t *testing.T) {
 		}
 		// For a second davfs2 1.6.1 says that a file is empty whose mode was set after it was
 		// written and before it was closed, as vim does. The server has it, see above.
-		for deadline := time.Now().Add(5 * time.Second); d.get(name) != want[name]; time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(30 * time.Second); d.get(name) != want[name]; time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Errorf("%s: read %q", c.options, d.get(name))
 				break

@@ -1,8 +1,8 @@
 package hostmount
 
 import (
-	"slices"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )

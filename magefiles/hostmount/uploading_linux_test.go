@@ -18,13 +18,13 @@ import (
 // TestUnmountWaitsForUploads unmounts over a link that is slow, but moves.
 func TestUnmountWaitsForUploads(t *testing.T) {
 	needDavfs(t)
-	setPatience(t, &uploadPatience, 3*time.Second)
+	setPatience(t, &uploadPatience, 10*time.Second) // the sync on a busy disk may take some seconds
 	s := ownServer(t, t.TempDir(), false)
 	s.put = func(r *http.Request) { r.Body = slow{r.Body} }
 	spec := writable(t, s)
 	told := make(chan string, 1)
 	spec.Notice = func(s string) { told <- s }
-	b := content(48 << 20)
+	b := content(64 << 20)
 	if err := os.WriteFile(filepath.Join(spec.Mountpoint, "film"), b, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestUnmountWaitsForUploads(t *testing.T) {
 	wantNothingLeft(t, spec)
 }
 
-// slow is a body over a link of about 6 MiB/s.
+// slow is a body over a link of about 5 MiB/s.
 type slow struct{ io.ReadCloser }
 
 func (s slow) Read(b []byte) (int, error) {
@@ -53,7 +53,7 @@ func (s slow) Read(b []byte) (int, error) {
 	if err == io.ErrUnexpectedEOF {
 		err = io.EOF
 	}
-	time.Sleep(time.Duration(n) * time.Second / (6 << 20))
+	time.Sleep(time.Duration(n) * time.Second / (5 << 20))
 	return n, err
 }
 
@@ -93,6 +93,7 @@ func TestUploadsThatDoNotMove(t *testing.T) {
 			t.Log(err)
 		}
 		release()
+		uploadPatience = time.Minute
 		if w, err := Unmount(t.Context(), spec); err != nil || w != "" {
 			t.Fatalf("unmounting: %v, warning %q", err, w)
 		}
