@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -46,7 +47,9 @@ func edit(t *testing.T, root string, c client) {
 	want := tree{}
 	check := func(what string) {
 		t.Helper()
-		if got := treeIn(t, root); !maps.Equal(got, want) {
+		if _, late := c.(davfs2); late {
+			becomes(t, what, root, want)
+		} else if got := treeIn(t, root); !maps.Equal(got, want) {
 			t.Fatalf("after %s the folder holds\n%s, not\n%s", what, got.tell(), want.tell())
 		}
 	}
@@ -106,6 +109,39 @@ func edit(t *testing.T, root string, c client) {
 			check(fmt.Sprintf("deleting the folder %q", moved))
 		}
 	}
+}
+
+// becomes waits until the folder holds exactly want, and fails if it never does. davfs2 uploads a file some time
+// after close(2) has returned, also without a delay.
+func becomes(t *testing.T, what, root string, want tree) {
+	t.Helper()
+	var now tree
+	if !eventually(func() bool {
+		now = tree{}
+		_ = fs.WalkDir(os.DirFS(root), ".", func(name string, e fs.DirEntry, err error) error {
+			if err != nil || name == "." {
+				return nil // it may have gone meanwhile
+			}
+			if now[name] = "/"; !e.IsDir() {
+				b, _ := os.ReadFile(filepath.Join(root, name))
+				now[name] = string(b)
+			}
+			return nil
+		})
+		return maps.Equal(now, want)
+	}) {
+		t.Fatalf("after %s the folder holds\n%s, not\n%s", what, now.tell(), want.tell())
+	}
+}
+
+// eventually waits until is holds, and says whether it ever did.
+func eventually(is func() bool) bool {
+	for deadline := time.Now().Add(10 * time.Second); !is(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	return true
 }
 
 // tell is what x holds, for a message.

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // curl is curl(1).
@@ -121,10 +120,8 @@ func TestCurlPut(t *testing.T) {
 	}
 	await := func(what string, n int) {
 		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); uploads() != n; time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: there are %d uploads", what, uploads())
-			}
+		if !eventually(func() bool { return uploads() == n }) {
+			t.Fatalf("%s: there are %d uploads", what, uploads())
 		}
 	}
 	await("PUT", 1)

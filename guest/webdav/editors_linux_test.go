@@ -7,7 +7,6 @@ import (
 	"os"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // Vim saves in one of several ways: it writes the file anew after it has renamed the old
@@ -35,17 +34,11 @@ func TestVim(t *testing.T) {
 		// With a swap file, as people have it, and in /tmp as anywhere else.
 		vim.run("", "vim", "-u", "NONE", "-i", "NONE", "-N", "-e", "-s", "-c", "set encoding=utf-8 swapfile directory=. backupskip= "+c.options,
 			"-c", "edit "+d.at(`gr*er\ `+fmt.Sprint(i)+"*.txt"), "-c", "%substitute/old/new/", "-c", "write", "-c", "quit")
-		d.done(nil)
-		if got := treeIn(t, root); got.tell() != want.tell() {
-			t.Errorf("%s: the folder holds\n%s, not\n%s", c.options, got.tell(), want.tell())
-		}
+		becomes(t, c.options, root, want)
 		// For a second davfs2 1.6.1 says that a file is empty whose mode was set after it was
 		// written and before it was closed, as vim does. The server has it, see above.
-		for deadline := time.Now().Add(30 * time.Second); d.get(name) != want[name]; time.Sleep(20 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Errorf("%s: read %q", c.options, d.get(name))
-				break
-			}
+		if !eventually(func() bool { return d.get(name) == want[name] }) {
+			t.Errorf("%s: read %q", c.options, d.get(name))
 		}
 		for name := range want {
 			d.remove(name)
@@ -72,21 +65,14 @@ func TestLibreOffice(t *testing.T) {
 		_, err = f.WriteString(owner)
 		return errors.Join(err, f.Close())
 	}
-	holds := func(what string, want tree) {
-		t.Helper()
-		if got := treeIn(t, root); got.tell() != want.tell() {
-			t.Errorf("%s: the folder holds\n%s, not\n%s", what, got.tell(), want.tell())
-		}
-	}
 	a.put(doc, "old")
-	a.done(nil)
 	for i := range 3 {
-		is, becomes := "old", fmt.Sprintf("saved %d", i)
+		is, saved := "old", fmt.Sprintf("saved %d", i)
 		if i > 0 {
 			is = fmt.Sprintf("saved %d", i-1)
 		}
 		a.done(exclusively(a))
-		holds("open", tree{doc: is, lock: owner})
+		becomes(t, "opening", root, tree{doc: is, lock: owner})
 		b := newDavfs2(t, s)
 		if err := exclusively(b); !errors.Is(err, fs.ErrExist) {
 			t.Errorf("the other one was let in: %v", err)
@@ -109,17 +95,17 @@ func TestLibreOffice(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := temp.WriteString(becomes); err != nil {
+		if _, err := temp.WriteString(saved); err != nil {
 			t.Error(err)
 		}
 		if err := errors.Join(temp.Sync(), temp.Close(), f.Close()); err != nil {
 			t.Error(err)
 		}
 		a.done(os.Rename(temp.Name(), a.at(doc)))
-		holds("saved", tree{doc: becomes, lock: owner})
+		becomes(t, "saving", root, tree{doc: saved, lock: owner})
 		a.remove(lock)
-		holds("closed", tree{doc: becomes})
-		if got := a.get(doc); got != becomes {
+		becomes(t, "closing", root, tree{doc: saved})
+		if got := a.get(doc); got != saved {
 			t.Errorf("read %q", got)
 		}
 	}

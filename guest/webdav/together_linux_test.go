@@ -14,6 +14,7 @@ func TestTwoDavfs2(t *testing.T) {
 	s, root := serveDir(t, false)
 	a := newDavfs2(t, s)
 	a.put("f", "line 1\n")
+	s.unlocked("/f")
 	b := newDavfs2(t, s) // it sees what is there when it looks first
 	if got := b.get("f"); got != "line 1\n" {
 		t.Fatalf("read %q", got)
@@ -37,6 +38,7 @@ func TestTwoDavfs2(t *testing.T) {
 		}
 	}
 	a.done(f.Close())
+	s.unlocked("/f")
 	if got := read(t, root, "f"); got != "line 1\nline 2, by the first\n" || ls(t, root) != "f" {
 		t.Errorf("%q, in %s", got, ls(t, root))
 	}
@@ -55,6 +57,18 @@ func (d davfs2) adds(root, is, more string) {
 		return
 	}
 	d.t.Errorf("there is %q, and kept is %q", got, lost)
+}
+
+// unlocked waits until davfs2 has given back the lock on what it has uploaded.
+func (s *testServer) unlocked(name string) {
+	s.t.Helper()
+	const discover = `<D:propfind xmlns:D="DAV:"><D:prop><D:lockdiscovery/></D:prop></D:propfind>`
+	if !eventually(func() bool {
+		res := s.do("PROPFIND", name, strings.NewReader(discover), "Depth: 0").want(s.t, 207)
+		return strings.Contains(res.body, "lockdiscovery") && !strings.Contains(res.body, "activelock")
+	}) {
+		s.t.Errorf("%s stays locked", name)
+	}
 }
 
 func add(file, data string) error {
@@ -92,6 +106,7 @@ func TestDavfs2AndCurl(t *testing.T) {
 	c.want("423", "f", "--request", "DELETE")
 	c.want("423", "f", "--request", "MOVE", "--header", "Destination: "+c.s.URL+"/g")
 	d.done(f.Close())
+	s.unlocked("/f")
 	if got := read(t, root, "f"); got != "by davfs2\n" {
 		t.Errorf("after davfs2 saved: %q", got)
 	}
@@ -134,7 +149,9 @@ func TestDavfs2MakesWhatIsThere(t *testing.T) {
 	t.Parallel()
 	s, root := serveDir(t, false)
 	d, c := newDavfs2(t, s), newCurl(t, s)
-	d.done(nil) // it has read the empty folder
+	if _, err := os.ReadDir(d.dir); err != nil { // it is empty, and remembered so
+		t.Fatal(err)
+	}
 	c.put("f", "by curl\n")
 	err := os.WriteFile(d.at("f"), []byte("by davfs2\n"), 0o644)
 	if lost := d.lose(); err == nil && lost["f"] != "by davfs2\n" {
