@@ -47,7 +47,7 @@ func TestVim(t *testing.T) {
 }
 
 // LibreOffice makes a lock file, which must not be there, saves into a temporary file,
-// and renames that (svl/source/misc/lockfilecommon.cxx, sfx2/source/doc/docfile.cxx).
+// and renames that (its svl/source/misc/lockfilecommon.cxx and sfx2/source/doc/docfile.cxx do this; here it is replayed).
 // Another one, on another machine, finds the lock file.
 func TestLibreOffice(t *testing.T) {
 	t.Parallel()
