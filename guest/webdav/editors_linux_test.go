@@ -46,9 +46,8 @@ func TestVim(t *testing.T) {
 	}
 }
 
-// LibreOffice makes a lock file, which must not be there, saves into a temporary file,
-// and renames that (its svl/source/misc/lockfilecommon.cxx and sfx2/source/doc/docfile.cxx do this; here it is replayed).
-// Another one, on another machine, finds the lock file.
+// LibreOffice makes a lock file, which must not be there, saves into a temporary file, and
+// renames that. Its calls are replayed here. Another one, on another machine, finds the lock file.
 func TestLibreOffice(t *testing.T) {
 	t.Parallel()
 	s, root := serveDir(t, false)
