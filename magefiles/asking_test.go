@@ -56,7 +56,10 @@ func (k *asking) outcome() error {
 	if code != 0 {
 		said := strings.TrimSpace(k.stderr.String())
 		err := fmt.Errorf("code %d: %s", code, said)
-		if k.absent(code, said) {
+		switch {
+		case k.absent(code, said) && k.name == "davfs2": // where a folder above could not be listed
+			err = fmt.Errorf("%w above it: %w", errEmpty, err)
+		case k.absent(code, said):
 			err = fmt.Errorf("%w: %w", errLie, err)
 		}
 		// curl alone leaves what it has got; others are to have nothing under that name.
