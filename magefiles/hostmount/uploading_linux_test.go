@@ -93,7 +93,7 @@ func TestUploadsThatDoNotMove(t *testing.T) {
 			t.Log(err)
 		}
 		release()
-		uploadPatience = time.Minute
+		setPatience(t, &uploadPatience, time.Minute)
 		if w, err := Unmount(t.Context(), spec); err != nil || w != "" {
 			t.Fatalf("unmounting: %v, warning %q", err, w)
 		}
