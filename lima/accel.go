@@ -81,7 +81,40 @@ func KVM(ctx context.Context) (ok bool, why string) {
 		return false, err.Error()
 	}
 	f.Close()
-	return probe(ctx, "kvm", "host")
+	if ok, why = probe(ctx, "kvm", "host"); ok && runtime.GOARCH == "amd64" {
+		ok, why = firmwareRuns(ctx)
+	}
+	return ok, why
+}
+
+// firmwares are where the UEFI firmware lies that Lima boots with (pkg/driver/qemu, getFirmware).
+var firmwares = []string{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/qemu/edk2-x86_64-code.fd", "/usr/share/edk2-ovmf/x64/OVMF_CODE.fd"}
+
+// firmwareTime is for how long the firmware runs; where it cannot, QEMU says so in the first instant, and stops.
+const firmwareTime = 2 * time.Second
+
+// firmwareRuns starts UEFI under KVM. Where a hypervisor below emulates a part of the processor
+// only, the probe's few instructions run, and the firmware's do not: "KVM internal error", and a
+// guest that stands still. Without a firmware to try it says yes.
+func firmwareRuns(ctx context.Context) (ok bool, why string) {
+	for _, f := range firmwares {
+		if _, err := os.Stat(f); err != nil {
+			continue
+		}
+		dir, err := os.MkdirTemp("", "fuseless-kvm-")
+		if err != nil {
+			return false, err.Error()
+		}
+		defer os.RemoveAll(dir)
+		err = proc.Run(ctx, proc.Cmd{Dir: dir, Argv: []string{"timeout", "--foreground", "--signal=KILL", strconv.FormatFloat(firmwareTime.Seconds(), 'f', -1, 64),
+			lookPath("qemu-system-" + limaArch(runtime.GOARCH)), "-accel", "kvm", "-cpu", "host", "-machine", "q35", "-m", "256", "-nodefaults", "-no-user-config",
+			"-display", "none", "-no-reboot", "-drive", "if=pflash,format=raw,readonly=on,file=" + f}})
+		if strings.Contains(proc.Stderr(err), "KVM internal error") {
+			return false, "/dev/kvm opens, but UEFI firmware does not run (KVM internal error): this machine is itself a VM, without whole nested virtualisation"
+		}
+		break
+	}
+	return true, "KVM works"
 }
 
 // probe runs a tiny guest that does nothing but end.
