@@ -82,37 +82,61 @@ func KVM(ctx context.Context) (ok bool, why string) {
 	}
 	f.Close()
 	if ok, why = probe(ctx, "kvm", "host"); ok && runtime.GOARCH == "amd64" {
-		ok, why = firmwareRuns(ctx)
+		ok, why = firmwareRuns(ctx, "kvm", "host")
 	}
 	return ok, why
 }
 
-// firmwares are where the UEFI firmware lies that Lima boots with (pkg/driver/qemu, getFirmware).
-var firmwares = []string{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/qemu/edk2-x86_64-code.fd", "/usr/share/edk2-ovmf/x64/OVMF_CODE.fd"}
+// firmware is the UEFI firmware that Lima boots a PC with, found in its order (pkg/driver/qemu,
+// getFirmware); "" if there is none.
+func firmware(qemu string) string {
+	const relative = "share/qemu/edk2-x86_64-code.fd"
+	home, _ := os.UserHomeDir()
+	for _, f := range []string{
+		filepath.Join(home, ".local", relative), filepath.Join(filepath.Dir(filepath.Dir(qemu)), relative),
+		"/usr/share/edk2/x64/OVMF_CODE.4m.fd", // Arch Linux
+		"/usr/share/OVMF/OVMF_CODE.fd",        // Debian
+		"/usr/share/OVMF/OVMF_CODE_4M.fd",
+		"/usr/share/edk2/ovmf/OVMF_CODE.fd", // Fedora
+		"/usr/share/qemu/ovmf-x86_64.bin",   // openSUSE
+	} {
+		if _, err := os.Stat(f); err == nil {
+			return f
+		}
+	}
+	return ""
+}
 
 // firmwareTime is for how long the firmware runs; where it cannot, QEMU says so in the first instant, and stops.
 const firmwareTime = 2 * time.Second
 
-// firmwareRuns starts UEFI under KVM. Where a hypervisor below emulates a part of the processor
-// only, the probe's few instructions run, and the firmware's do not: "KVM internal error", and a
-// guest that stands still. Without a firmware to try it says yes.
-func firmwareRuns(ctx context.Context) (ok bool, why string) {
-	for _, f := range firmwares {
-		if _, err := os.Stat(f); err != nil {
-			continue
-		}
-		dir, err := os.MkdirTemp("", "fuseless-kvm-")
-		if err != nil {
-			return false, err.Error()
-		}
-		defer os.RemoveAll(dir)
-		err = proc.Run(ctx, proc.Cmd{Dir: dir, Argv: []string{"timeout", "--foreground", "--signal=KILL", strconv.FormatFloat(firmwareTime.Seconds(), 'f', -1, 64),
-			lookPath("qemu-system-" + limaArch(runtime.GOARCH)), "-accel", "kvm", "-cpu", "host", "-machine", "q35", "-m", "256", "-nodefaults", "-no-user-config",
-			"-display", "none", "-no-reboot", "-drive", "if=pflash,format=raw,readonly=on,file=" + f}})
-		if strings.Contains(proc.Stderr(err), "KVM internal error") {
-			return false, "/dev/kvm opens, but UEFI firmware does not run (KVM internal error): this machine is itself a VM, without whole nested virtualisation"
-		}
-		break
+// firmwareRuns starts the firmware. Where a hypervisor below emulates a part of the processor
+// only, the probe's few instructions run under KVM, and the firmware's do not: "KVM internal
+// error", and a guest that stands still. Without a firmware to try it says yes.
+func firmwareRuns(ctx context.Context, accel, cpu string) (ok bool, why string) {
+	qemu := lookPath("qemu-system-" + limaArch(runtime.GOARCH))
+	file := firmware(qemu)
+	if file == "" {
+		return true, "KVM works"
+	}
+	dir, err := os.MkdirTemp("", "fuseless-kvm-")
+	if err != nil {
+		return false, err.Error()
+	}
+	defer os.RemoveAll(dir)
+	argv := []string{"timeout", "--foreground", "--signal=KILL", strconv.FormatFloat(firmwareTime.Seconds(), 'f', -1, 64),
+		qemu, "-accel", accel, "-cpu", cpu, "-machine", "q35", "-m", "256", "-nodefaults", "-no-user-config",
+		"-display", "none", "-no-reboot", "-drive", "if=pflash,format=raw,readonly=on,file=" + file}
+	begin := time.Now()
+	err = proc.Run(ctx, proc.Cmd{Argv: argv, Dir: dir})
+	said := strings.TrimSpace(proc.Stderr(err)) // warnings, too
+	switch {
+	case ctx.Err() != nil:
+		return false, "interrupted"
+	case strings.Contains(said, "KVM internal error"):
+		return false, "/dev/kvm opens, but UEFI firmware does not run (KVM internal error): this machine is itself a VM, without whole nested virtualisation"
+	case time.Since(begin) < firmwareTime: // by itself
+		return false, "/dev/kvm opens, but no firmware runs: " + said
 	}
 	return true, "KVM works"
 }

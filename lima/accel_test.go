@@ -51,6 +51,23 @@ func TestProbeOfKVMEnds(t *testing.T) {
 	}
 }
 
+// Where nothing is in its way, the firmware runs: what QEMU is told is right.
+func TestFirmwareRuns(t *testing.T) {
+	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
+		t.Skip("a PC's firmware is for Linux on amd64")
+	}
+	if firmware(lookPath("qemu-system-x86_64")) == "" {
+		t.Skip("no UEFI firmware; `go tool mage e2e` installs it (Debian: ovmf)")
+	}
+	begin := time.Now()
+	if ok, why := firmwareRuns(t.Context(), "tcg", "max"); !ok || time.Since(begin) < firmwareTime {
+		t.Errorf("%v, %s, after %s", ok, why, time.Since(begin))
+	}
+	if ok, why := firmwareRuns(t.Context(), "none", "host"); ok {
+		t.Errorf("without an accelerator: %s", why)
+	}
+}
+
 func TestAccelerationEnv(t *testing.T) {
 	if e := (Acceleration{Fast: true}).Env(); e != nil {
 		t.Errorf("with KVM limactl needs no help: %q", e)
