@@ -239,7 +239,7 @@ func (s *Server) checkCopyMove(r *http.Request, src, dst string) (from fs.FileIn
 	}
 	// The same, where one of them is a symbolic link; others are called by their own names.
 	for _, pair := range [][2]string{{src, dst}, {dst, src}} {
-		if !isLink(from) && (to == nil || !isLink(to)) {
+		if !isLink(from) && !isLink(to) {
 			break
 		}
 		if held, err := s.heldBy(r, pair[0], pair[1]); err != nil {
@@ -286,7 +286,7 @@ func (s *Server) heldBy(r *http.Request, name, folder string) (bool, error) {
 	return false, nil
 }
 
-// isLink reports whether what fi describes was reached by a symbolic link.
+// isLink reports whether what fi, which may be nil, describes was reached by a symbolic link.
 func isLink(fi fs.FileInfo) bool {
 	_, ok := fi.(interface{ linked() })
 	return ok

@@ -37,7 +37,7 @@ var errHidden = refuse(403, "something that cannot be shown has this name: a spe
 // replaceable is place for what is to be replaced.
 func (d *Dir) replaceable(name string) (fs.FileInfo, error) {
 	old, err := d.place("write", name)
-	if err == nil && old != nil && isLink(old) {
+	if err == nil && isLink(old) {
 		// The rename would put something in the place of the link.
 		err = &fs.PathError{Op: "write", Path: name, Err: refuse(403, "this is a symbolic link; write to what it points to")}
 	}

@@ -70,7 +70,7 @@ func (s *Server) lockDiscovery(ctx context.Context) property {
 		if s.locks.none() {
 			return b, true
 		}
-		if fi != nil && isLink(fi) || name == "." {
+		if isLink(fi) || name == "." {
 			name = s.writes.Canonical(ctx, name, true)
 		} else {
 			if d := path.Dir(name); d != folder {

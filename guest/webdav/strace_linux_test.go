@@ -13,7 +13,7 @@ import (
 func straced(t *testing.T, program, root, log string, options ...string) *process {
 	t.Helper()
 	if _, err := exec.LookPath("strace"); err != nil {
-		t.Skip("strace is not installed (Debian: apt install strace)")
+		t.Skip("strace is not installed; `go tool mage test` installs it")
 	}
 	var calls []string
 	for name := range changes {

@@ -60,7 +60,7 @@ func beside(name, prefix string) string {
 }
 
 // begin is a new temporary name beside name, which is in use until it is passed to finish,
-// discard or removed by hand.
+// discard or remove.
 func (d *Dir) begin(name string) (base string) {
 	temp := beside(name, temporaryPrefix)
 	base = path.Base(temp)

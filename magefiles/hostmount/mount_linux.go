@@ -114,8 +114,8 @@ func unmount(ctx context.Context, spec Spec, mounted bool) (l lost, err error) {
 		}
 		kill(ctx, pids, signals...)
 	}
-	if left := daemons(spec.Mountpoint); len(left) > 0 {
-		// Its cache must not be touched.
+	if left := daemons(spec.Mountpoint); len(left) > 0 && !spec.ReadOnly {
+		// Its cache, which may have the only copy of something, must not be touched.
 		return l, proto.Errorf(proto.Busy, "davfs2 (pid %d) does not end", left[0]).WithHint("try again later")
 	}
 	removeStalePid(ctx, spec.Mountpoint)
