@@ -135,6 +135,11 @@ func TestFailures(t *testing.T) {
 // happens makes one failure happen on l, and mends it.
 func (f failure) happens(l *lab) {
 	t := l.t
+	defer func() {
+		if t.Failed() {
+			l.showLogs()
+		}
+	}()
 	env := l.env
 	whole, wholeSource := l.onRemote(), snapshot(t, l.source)
 	mend := f.setup(l)

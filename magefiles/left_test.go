@@ -191,6 +191,16 @@ func (l *lab) commands() map[string]int {
 	return all
 }
 
+// showLogs shows the ends of the logs that fuseless keeps: for a failure that does not
+// come again.
+func (l *lab) showLogs() {
+	for _, p := range filesBelow(filepath.Join(l.home, ".local/state")) {
+		if b, err := os.ReadFile(p); err == nil && strings.HasSuffix(p, ".log") {
+			l.t.Logf("%s ends with:\n%s", p, b[max(0, len(b)-4096):])
+		}
+	}
+}
+
 // filesBelow lists everything below dir.
 func filesBelow(dir string) (paths []string) {
 	_ = filepath.WalkDir(dir, func(p string, e os.DirEntry, err error) error {

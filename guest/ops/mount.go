@@ -119,8 +119,10 @@ func (r *run) mountRemote(ctx context.Context, mp string, keep bool) error {
 			// reconnect needs somebody who notices a dead connection: the host's
 			// bridge does, and ends our dial. attr_timeout: sshfs learns how a file is when it
 			// is opened, and the kernel is not to know better from a moment before; the
-			// question does not leave this machine.
-			"-o", "ro,reconnect,BatchMode=yes,attr_timeout=0",
+			// question does not leave this machine. workaround=fstat: by name, for it
+			// remembers under the name what it learns of an open file, which may be an
+			// old one; who reads that would keep the new one from being seen.
+			"-o", "ro,reconnect,BatchMode=yes,attr_timeout=0,workaround=fstat",
 		},
 		Env: []string{"FUSELESS_REMOTE=" + r.Destination.Socket},
 	}, r.log("sshfs"))

@@ -163,7 +163,7 @@ func newWriter(name string, p *place, f *far, guest string) (server, error) {
 	switch name {
 	case ours: // sshfs as ops.mountRemote has it, but for ro
 		s, err := p.guestServer(guest, view, peerAddr)
-		s.steps = mounted(s.steps, "-o", "reconnect,BatchMode=yes,attr_timeout=0")
+		s.steps = mounted(s.steps, "-o", "reconnect,BatchMode=yes,attr_timeout=0,workaround=fstat")
 		return s, err
 	case obvious:
 		s, err := newServer(obvious, p, f, "")
