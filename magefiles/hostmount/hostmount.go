@@ -21,9 +21,12 @@ const (
 	listDeadline   = 20 * time.Second // for the first listing of a new mount
 	umountDeadline = 20 * time.Second // for one umount command
 	forceDeadline  = 3 * time.Second  // the same, when a lazy one follows
-	daemonDeadline = 15 * time.Second // for a read-only davfs2 to end after unmounting
 	cleanDeadline  = 45 * time.Second // for taking a failed mount down again
 )
+
+// daemonDeadline is for a read-only davfs2 to end after unmounting. A variable for
+// the tests.
+var daemonDeadline = 15 * time.Second
 
 // Spec is what to mount, and where.
 type Spec struct {

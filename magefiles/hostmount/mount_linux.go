@@ -104,8 +104,9 @@ func unmount(ctx context.Context, spec Spec, mounted bool) (l lost, err error) {
 	}
 	pids := daemons(spec.Mountpoint)
 	if err := awaitEnd(ctx, spec, pids); err != nil {
-		// Whoever interrupts has not asked for the end of what uploads.
-		if !spec.Force || (!spec.ReadOnly && ctx.Err() != nil) {
+		// A read-only one has nothing to save. Whoever interrupts has not asked for the
+		// end of what uploads.
+		if !spec.ReadOnly && (!spec.Force || ctx.Err() != nil) {
 			return l, err
 		}
 		signals := []string{"-TERM", "-KILL"}

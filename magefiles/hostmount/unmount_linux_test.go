@@ -80,6 +80,28 @@ func TestNewSessionReplacesStaleMount(t *testing.T) {
 	}
 }
 
+// A davfs2 that hangs after it was unmounted, as where the machine is short of everything,
+// is ended if it has nothing to save.
+func TestReadOnlyDaemonDoesNotEnd(t *testing.T) {
+	needDavfs(t)
+	setPatience(t, &daemonDeadline, time.Second)
+	s := newServer(t)
+	spec := s.spec(t)
+	mountForTest(t, spec)
+	for _, argv := range [][]string{
+		{"kill", "-STOP", strconv.Itoa(daemons(spec.Mountpoint)[0])},
+		{"umount", "-i", "-l", "--", spec.Mountpoint},
+	} {
+		if err := privilege.Run(t.Context(), proc.Cmd{Argv: argv}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if w, err := Unmount(t.Context(), spec); err != nil || w != "" {
+		t.Fatalf("%v, warning %q", err, w)
+	}
+	wantNothingLeft(t, spec)
+}
+
 func TestKilledDaemonIsRepaired(t *testing.T) {
 	needDavfs(t)
 	s := newServer(t)
