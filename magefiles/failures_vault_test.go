@@ -65,4 +65,31 @@ var vaultFailures = []failure{
 		want: "there is no vault at DESTINATION",
 		hint: "check the destination; run `fuseless backup` if there was no backup yet",
 		code: proto.Vault},
+	{group: "Vault", what: "it is the backup of a folder, and is to be written to", on: near, args: []string{"open"}, setup: writable,
+		want: "the vault at DESTINATION is the backup of a folder: what is written into it, the next backup would delete",
+		hint: "take `writable` out to read it, or give the files a vault of their own",
+		code: proto.Vault},
+	{group: "Vault", what: "the same, and `init` is run", on: near, args: []string{"init"}, setup: writable,
+		want: "the vault at DESTINATION is the backup of a folder: what is written into it, the next backup would delete",
+		hint: "choose another destination",
+		code: proto.Vault},
+	{group: "Vault", what: "it is written to, and is to be backed up", on: near, args: []string{"backup"}, setup: writable,
+		want: "the vault photos is written to directly: there is nothing to back up",
+		hint: "`fuseless open` opens it; a vault for a backup has a `source:` in CONFIG",
+		code: proto.Config},
+	{group: "Vault", what: "its view is open, and `writable` has changed since", on: views, args: []string{"open"},
+		setup: func(l *lab) func() {
+			l.ok("open")
+			mend := writable(l)
+			return func() { mend(); l.ok("down") }
+		},
+		want: "the view is mounted read-only, and `writable` in CONFIG has changed since",
+		hint: "run `fuseless close`, and then this again",
+		code: proto.Busy},
+}
+
+// writable configures the vault as one that is written to.
+func writable(l *lab) func() {
+	l.configureWith("    writable: true\n")
+	return l.configure
 }

@@ -24,6 +24,9 @@ import (
 // close takes everything down and fails the test if anything is left.
 func (l *lab) close() {
 	t := l.t
+	if t.Failed() {
+		l.showLogs()
+	}
 	if l.server != nil {
 		l.server.Refuse(false)
 	}

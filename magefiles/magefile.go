@@ -146,7 +146,7 @@ func Close(ctx context.Context) error {
 	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.Close(ctx) })
 }
 
-// RemoteMount mounts the vault and its decrypted view in the guest, read-only.
+// RemoteMount mounts the vault and its decrypted view in the guest: read-only, or with writable read-write.
 func RemoteMount(ctx context.Context) error {
 	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.RemoteMount(ctx) })
 }

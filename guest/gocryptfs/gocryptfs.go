@@ -8,6 +8,7 @@ package gocryptfs
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -61,26 +62,39 @@ func Installed(ctx context.Context) (Version, error) {
 	return v, nil
 }
 
-// Init makes a new configuration for a reverse vault, in a temporary folder
-// below tmp, and returns its bytes.
-func Init(ctx context.Context, tmp string, pass proto.Secret) ([]byte, error) {
+// Init makes a new configuration for a vault of reverse or of forward mode, in a
+// temporary folder below tmp, and returns its bytes. A forward vault needs a directory
+// IV besides (NewDirIV).
+func Init(ctx context.Context, tmp string, reverse bool, pass proto.Secret) ([]byte, error) {
 	dir, err := os.MkdirTemp(tmp, "run-init-") // as a run's folder: the next run removes what a killed one left
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	err = proc.Run(ctx, proc.Cmd{
-		Argv:    []string{"gocryptfs", "-init", "-reverse", "-q", "-passfile", "/dev/fd/3", "--", dir},
-		Secrets: [][]byte{line(pass)},
-	})
+	argv, name := []string{"gocryptfs", "-init", "-q", "-passfile", "/dev/fd/3"}, ConfigName
+	if reverse {
+		argv, name = append(argv, "-reverse"), ReverseConfigName
+	}
+	err = proc.Run(ctx, proc.Cmd{Argv: append(argv, "--", dir), Secrets: [][]byte{line(pass)}})
 	if err != nil {
 		return nil, explain(err, "make the vault's configuration")
 	}
-	b, err := os.ReadFile(filepath.Join(dir, ReverseConfigName))
+	b, err := os.ReadFile(filepath.Join(dir, name))
 	if err != nil {
 		return nil, proto.Errorf(proto.Vault, "gocryptfs made no configuration: %w", err)
 	}
 	return b, nil
+}
+
+// DirIVName is the file with a folder's directory IV.
+const DirIVName = "gocryptfs.diriv"
+
+// NewDirIV is a directory IV for a new folder of a forward vault: 16 random bytes
+// (gocryptfs's internal/nametransform, DirIVLen).
+func NewDirIV() []byte {
+	iv := make([]byte, 16)
+	_, _ = rand.Read(iv) // it never fails
+	return iv
 }
 
 // MasterKey decrypts the master key of a configuration, as gocryptfs-xray

@@ -31,14 +31,19 @@ type Options struct {
 	Socket  string   // control socket to make; empty: none
 	Log     string   // file for gocryptfs's messages
 	Config  string   // file of the configuration; empty: the one in the folder
+
+	Writable bool // forward only
 }
 
-// Start mounts dir at mountpoint, read-only, and returns when the kernel has
+// Start mounts dir at mountpoint, read-only unless o says otherwise, and returns when the kernel has
 // the mount. The gocryptfs process outlives this one; on an error none is left.
 //
 // The passphrase and the exclude patterns go in through inherited pipes.
 func Start(ctx context.Context, dir, mountpoint string, pass proto.Secret, o Options) (*Mount, error) {
-	argv := []string{"gocryptfs", "-fg", "-ro", "-q", "-nosyslog", "-passfile", "/dev/fd/3"}
+	argv := []string{"gocryptfs", "-fg", "-q", "-nosyslog", "-passfile", "/dev/fd/3"}
+	if !o.Writable {
+		argv = append(argv, "-ro")
+	}
 	secrets := [][]byte{line(pass)}
 	what := "mount the view"
 	if o.Reverse {

@@ -67,20 +67,7 @@ func rewrite(ctx context.Context, tmp string, config, stdin []byte, options ...s
 // gocryptfs 2.3 pays no heed to -masterkey with -init: so it makes one with a key
 // of its own, which Recover replaces, with the same caution.
 func InitWith(ctx context.Context, tmp string, reverse bool, masterKey, pass proto.Secret) ([]byte, error) {
-	dir, err := os.MkdirTemp(tmp, "run-init-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	argv, name := []string{"gocryptfs", "-init", "-q", "-passfile", "/dev/fd/3"}, ConfigName
-	if reverse {
-		argv, name = append(argv, "-reverse"), ReverseConfigName
-	}
-	err = proc.Run(ctx, proc.Cmd{Argv: append(argv, "--", dir), Secrets: [][]byte{line(pass)}})
-	if err != nil {
-		return nil, explain(err, "make a configuration for the master key")
-	}
-	b, err := os.ReadFile(filepath.Join(dir, name))
+	b, err := Init(ctx, tmp, reverse, pass)
 	if err != nil {
 		return nil, err
 	}

@@ -60,7 +60,8 @@ func (b *backup) checkDestination(ctx context.Context) (*proto.Look, error) {
 		return nil, proto.Errorf(proto.Vault, "there is no vault at %s yet", b.Destination.Label).
 			WithHint("a dry run compares with what is there; run `fuseless backup` first")
 	default:
-		if err := b.makeVault(st, look); err != nil {
+		b.fresh = true
+		if err := makeVault(st, b.Destination, look, b.Backup.Config); err != nil {
 			return nil, err
 		}
 	}
@@ -72,8 +73,7 @@ func (b *backup) checkDestination(ctx context.Context) (*proto.Look, error) {
 }
 
 // makeVault makes the vault's folder.
-func (b *backup) makeVault(st store.FS, look *proto.Look) error {
-	d := b.Destination
+func makeVault(st store.FS, d proto.Destination, look *proto.Look, config []byte) error {
 	if d.Local && !look.Exists {
 		// Only the folder itself: above it may be the place where a disk is to be
 		// mounted.
@@ -90,10 +90,9 @@ func (b *backup) makeVault(st store.FS, look *proto.Look) error {
 	if fi, err := st.Lstat(conf); err == nil && fi.Mode().IsRegular() && fi.Size() == 0 {
 		_ = st.Remove(conf) // what a full disk left of an earlier try
 	}
-	b.fresh = true
 	// The configuration comes first, so that a first backup that breaks off
 	// leaves a folder that says whose it is.
-	if err := st.Create(conf, b.Backup.Config); err != nil {
+	if err := st.Create(conf, config); err != nil {
 		return proto.Errorf(proto.Remote, "cannot write to %s: %w", d.Label, err).
 			WithHint("check that the folder may be written and that its disk is not full")
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -18,6 +19,7 @@ import (
 	"fuseless/guest/proto"
 	"fuseless/guest/remote"
 	"fuseless/guest/rundir"
+	"fuseless/guest/store"
 )
 
 // identity tells a process from a later one with the same pid.
@@ -107,8 +109,16 @@ func (r *run) mount(ctx context.Context) (err error) {
 	})
 }
 
-// mountRemote mounts the vault's folder with sshfs. Its ssh is our dial.
-func (r *run) mountRemote(ctx context.Context, mp string, keep bool) error {
+// mountRemote mounts the vault's folder with sshfs: for a view, which outlives this
+// process and may be writable, or for this run alone. sshfs's ssh is our dial.
+func (r *run) mountRemote(ctx context.Context, mp string, forView bool) error {
+	mode := "ro"
+	if r.Writable && forView {
+		var err error
+		if mode, err = r.writing(ctx); err != nil {
+			return err
+		}
+	}
 	if err := os.Mkdir(mp, 0o700); err != nil && !os.IsExist(err) {
 		return err
 	}
@@ -122,7 +132,7 @@ func (r *run) mountRemote(ctx context.Context, mp string, keep bool) error {
 			// question does not leave this machine. workaround=fstat: by name, for it
 			// remembers under the name what it learns of an open file, which may be an
 			// old one; who reads that would keep the new one from being seen.
-			"-o", "ro,reconnect,BatchMode=yes,attr_timeout=0,workaround=fstat",
+			"-o", mode + ",reconnect,BatchMode=yes,attr_timeout=0,workaround=fstat",
 		},
 		Env: []string{"FUSELESS_REMOTE=" + r.Destination.Socket},
 	}, r.log("sshfs"))
@@ -149,10 +159,32 @@ func (r *run) mountRemote(ctx context.Context, mp string, keep bool) error {
 			WithHint("check that `sftp` reaches it without a question, and that the folder exists")
 	}
 	r.setReadAhead(ctx, mp)
-	if !keep {
+	if !forView {
 		return nil
 	}
 	return writeJSON(mp+".json", identify(d.Pid))
+}
+
+// writing is how sshfs is to write. It does not wait for the answers, and asks for a
+// file's length meanwhile. A server must do what concerns one file in the order in
+// which it came (draft-ietf-secsh-filexfer-02, 6.1), and not all do: of one that does
+// not, gocryptfs gets a length that is too short, and fills up with zeros what is on its way.
+// OpenSSH's server does one thing after the other. It is known by what others lack, and
+// without which none can promise that a file is on its disk.
+func (r *run) writing(ctx context.Context) (options string, err error) {
+	st, err := store.Open(ctx, r.Destination)
+	if err != nil {
+		return "", err
+	}
+	defer st.Close()
+	if _, err := st.Lstat(r.Destination.Path); errors.Is(err, fs.ErrNotExist) {
+		return "", r.noVault()
+	}
+	if store.CanSync(st) {
+		return "rw", nil
+	}
+	r.warn("the remote cannot be asked to put a file on its disk (fsync@openssh.com): what was saved in the seconds before its power fails may be lost, and writing is slower")
+	return "rw,sshfs_sync", nil
 }
 
 // firstAnswer is how long a remote may take to begin, as remote.OpenSession has
@@ -198,17 +230,21 @@ func answers(ctx context.Context, mp string, ended <-chan error) error {
 func (r *run) mountView(ctx context.Context, cipher string) error {
 	if _, err := os.Stat(filepath.Join(cipher, gocryptfs.ConfigName)); err != nil {
 		if errors.Is(err, os.ErrNotExist) {
-			return proto.Errorf(proto.Vault, "there is no vault at %s", r.Destination.Label).
-				WithHint("check the destination; run `fuseless backup` if there was no backup yet")
+			return r.noVault()
 		}
 		return proto.Errorf(proto.Remote, "cannot read the vault at %s: %w", r.Destination.Label, err).
 			WithHint("check that you may read the folder there, and run it again when the connection is back")
+	}
+	if r.Writable {
+		if err := r.mayWrite(filepath.Join(cipher, gocryptfs.ConfigName)); err != nil {
+			return err
+		}
 	}
 	mp := r.viewPath()
 	if err := os.Mkdir(mp, 0o700); err != nil && !os.IsExist(err) {
 		return err
 	}
-	m, err := gocryptfs.Start(ctx, cipher, mp, r.Passphrase, gocryptfs.Options{Log: r.log("gocryptfs")})
+	m, err := gocryptfs.Start(ctx, cipher, mp, r.Passphrase, gocryptfs.Options{Log: r.log("gocryptfs"), Writable: r.Writable})
 	if err != nil {
 		return err
 	}
@@ -219,7 +255,40 @@ func (r *run) mountView(ctx context.Context, cipher string) error {
 		return ctx.Err()
 	}
 	r.setReadAhead(ctx, mp)
-	return writeJSON(mp+".json", identify(m.Pid()))
+	return writeJSON(mp+".json", viewFile{identify(m.Pid()), r.Writable})
+}
+
+func (r *run) noVault() error {
+	e := proto.Errorf(proto.Vault, "there is no vault at %s", r.Destination.Label)
+	if r.Writable {
+		return e.WithHint("check the destination; `fuseless init` makes a new vault")
+	}
+	return e.WithHint("check the destination; run `fuseless backup` if there was no backup yet")
+}
+
+// viewFile is what is kept of a mounted view.
+type viewFile struct {
+	identity
+	Writable bool `json:"writable,omitempty"`
+}
+
+// mayWrite refuses to write into the image of a source: the next backup would take
+// what is written for deleted.
+func (r *run) mayWrite(config string) error {
+	b, err := os.ReadFile(config)
+	if err != nil {
+		return proto.Errorf(proto.Remote, "cannot read the vault's configuration at %s: %w", r.Destination.Label, err).
+			WithHint("run it again when the connection is back")
+	}
+	parsed, err := gocryptfs.ParseConfig(b)
+	switch {
+	case err != nil:
+		return err
+	case parsed.Reverse():
+		return proto.Errorf(proto.Vault, "the vault at %s is the backup of a folder: what is written into it, the next backup would delete", r.Destination.Label).
+			WithHint("take `writable` out to read it, or give the files a vault of their own")
+	}
+	return nil
 }
 
 // unmount takes down view and remote. It refuses while the view is served.

@@ -22,6 +22,7 @@ import (
 // sessionFile is what is kept of a running server, in memory and mode 0600.
 type sessionFile struct {
 	identity
+	Writable bool   `json:"writable,omitempty"`
 	Address  string `json:"address"`
 	User     string `json:"user"`
 	Password string `json:"password"`
@@ -59,16 +60,25 @@ func (r *run) startServer(ctx context.Context) error {
 	secret := make([]byte, 24)
 	rand.Read(secret)
 	s := sessionFile{User: "fuseless", Password: hex.EncodeToString(secret)}
+	var view viewFile
+	s.Writable = readJSON(r.viewPath()+".json", &view) && view.Writable
+	options := []string{"-read-only", "-runs", r.dir}
+	switch {
+	case s.Writable && r.RefuseMacNoise:
+		options = []string{"-refuse-mac-noise"}
+	case s.Writable:
+		options = nil
+	}
 	out, in, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	defer out.Close()
 	d, err := proc.StartDaemon(proc.Cmd{
-		Argv: []string{
+		Argv: append([]string{
 			self, "webdav", "-root", r.viewPath(), "-listen", net.JoinHostPort("127.0.0.1", strconv.Itoa(r.Port)),
-			"-credentials", "/dev/fd/3", "-read-only", "-runs", r.dir,
-		},
+			"-credentials", "/dev/fd/3",
+		}, options...),
 		Secrets: [][]byte{[]byte(s.User + ":" + s.Password + "\n")},
 		Stdout:  in,
 	}, r.log("webdav"))
@@ -141,10 +151,17 @@ func (r *run) stopServer() {
 		// answer: the mount has to end first. `remoteMount` makes it again.
 		r.endHung()
 		_ = syscall.Kill(s.Pid, syscall.SIGTERM)
+		if s.Writable {
+			pidfdWait(s.Pid, changeTime)
+		}
 		s.end()
 	}
 	_ = os.Remove(r.file("webdav.json"))
 }
+
+// changeTime is how long a server may finish what it is changing: it syncs that over
+// the link. Killed later, it leaves each file as it was or as it was to be.
+const changeTime = 10 * time.Second
 
 // session hands out what a client needs to reach the server.
 func (r *run) session() error {
@@ -154,7 +171,7 @@ func (r *run) session() error {
 			WithHint("run `fuseless open`: it does whatever is missing")
 	}
 	r.event(proto.Event{Kind: proto.KindResult, Session: &proto.Session{
-		Address: s.Address, User: s.User, Password: proto.Secret(s.Password),
+		Address: s.Address, User: s.User, Password: proto.Secret(s.Password), Writable: s.Writable,
 	}})
 	return nil
 }

@@ -348,7 +348,7 @@ func TestDirIV(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(source, "a", "b", strings.Repeat("long", 60), "c"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	conf, err := gocryptfs.Init(ctx, tmp, "passphrase")
+	conf, err := gocryptfs.Init(ctx, tmp, true, "passphrase")
 	if err != nil {
 		t.Fatal(err)
 	}

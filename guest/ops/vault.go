@@ -4,6 +4,7 @@ package ops
 
 import (
 	"context"
+	"path"
 
 	"fuseless/guest/gocryptfs"
 	"fuseless/guest/proto"
@@ -11,14 +12,13 @@ import (
 )
 
 // init makes a configuration and hands it, and the master key, to the host. It
-// leaves nothing in the guest.
+// leaves nothing in the guest. For a vault that is written to it makes the vault, too.
 func (r *run) init(ctx context.Context) error {
 	return r.step(ctx, proto.StepInit, func() error {
-		config, err := gocryptfs.Init(ctx, r.dir, r.Passphrase)
-		if err != nil {
-			return err
+		if r.Writable {
+			return r.initWritable(ctx)
 		}
-		key, err := gocryptfs.MasterKey(ctx, r.dir, config, r.Passphrase)
+		config, key, err := r.newConfig(ctx)
 		if err != nil {
 			return err
 		}
@@ -26,6 +26,75 @@ func (r *run) init(ctx context.Context) error {
 		r.event(proto.Event{Kind: proto.KindMasterKey, Data: []byte(key)})
 		return nil
 	})
+}
+
+func (r *run) newConfig(ctx context.Context) (config []byte, key proto.Secret, err error) {
+	if config, err = gocryptfs.Init(ctx, r.dir, !r.Writable, r.Passphrase); err != nil {
+		return nil, "", err
+	}
+	key, err = gocryptfs.MasterKey(ctx, r.dir, config, r.Passphrase)
+	return config, key, err
+}
+
+// initWritable makes a vault at the destination, for files that are written into
+// it. Where one is that was not finished (its configuration comes first) it adds what is
+// missing; a whole one it leaves alone.
+func (r *run) initWritable(ctx context.Context) error {
+	st, err := store.Open(ctx, r.Destination)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	look, err := lookAt(st, r.Destination)
+	if err != nil {
+		return err
+	}
+	if look.Exists && !look.Empty {
+		if look.Config == nil {
+			return proto.Errorf(proto.Vault, "%s holds other files and no vault", r.Destination.Label).
+				WithHint("choose a destination that is empty or does not exist")
+		}
+		r.event(proto.Event{Kind: proto.KindConfig, Data: look.Config})
+		return nil
+	}
+	config, key := look.Config, proto.Secret("")
+	if config == nil {
+		if config, key, err = r.newConfig(ctx); err != nil {
+			return err
+		}
+		if err := makeVault(st, r.Destination, look, config); err != nil {
+			return err
+		}
+	}
+	if parsed, err := gocryptfs.ParseConfig(config); err != nil {
+		return err
+	} else if err := r.addDirIV(st, parsed); err != nil {
+		return proto.Errorf(proto.Remote, "cannot write to %s: %w", r.Destination.Label, err).
+			WithHint("check that its disk is not full, and run `fuseless init` again: it goes on where it was")
+	}
+	r.event(proto.Event{Kind: proto.KindConfig, Data: config})
+	if key != "" {
+		r.event(proto.Event{Kind: proto.KindMasterKey, Data: []byte(key)})
+	}
+	return nil
+}
+
+// addDirIV gives a vault without files its directory IV, and waits until the vault is
+// on the disk.
+func (r *run) addDirIV(st store.FS, parsed *gocryptfs.Config) error {
+	made := []string{gocryptfs.ConfigName}
+	if parsed.DirIV() {
+		if err := st.Create(path.Join(r.Destination.Path, gocryptfs.DirIVName), gocryptfs.NewDirIV()); err != nil {
+			return err
+		}
+		made = append(made, gocryptfs.DirIVName)
+	}
+	for _, name := range made {
+		if err := store.Sync(st, path.Join(r.Destination.Path, name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // look tells what lies at the destination.

@@ -22,7 +22,7 @@ type Op string
 
 // The operations.
 const (
-	OpInit     Op = "init"     // make a new configuration, in a temporary folder
+	OpInit     Op = "init"     // make a new configuration, in a temporary folder; with Writable, the vault itself
 	OpLook     Op = "look"     // look at the destination: is there a vault, and its configuration
 	OpBackup   Op = "backup"   // source -> destination
 	OpRestore  Op = "restore"  // destination -> folder
@@ -51,6 +51,9 @@ type Request struct {
 	Destination Destination `json:"destination"`
 	Exclude     []string    `json:"exclude,omitempty"` // gitignore patterns on plaintext names
 	Port        int         `json:"port,omitempty"`
+
+	Writable       bool `json:"writable,omitempty"`       // the view can be written to
+	RefuseMacNoise bool `json:"refuseMacNoise,omitempty"` // and the server refuses ._* and .DS_Store
 
 	Backup  BackupOptions  `json:"backup"`
 	Restore RestoreOptions `json:"restore"`
@@ -275,6 +278,8 @@ type MountStatus struct {
 	Path  string `json:"path"`
 	Pid   int    `json:"pid,omitempty"`
 	Alive bool   `json:"alive"` // its process lives
+
+	Writable bool `json:"writable,omitempty"` // a view that can be written to
 }
 
 // ServerStatus is a running WebDAV server.
@@ -288,6 +293,7 @@ type Session struct {
 	Address  string `json:"address"` // host:port in the guest
 	User     string `json:"user"`
 	Password Secret `json:"password"`
+	Writable bool   `json:"writable,omitempty"`
 }
 
 // Look is what lies at the destination.

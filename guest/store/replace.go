@@ -61,14 +61,28 @@ func SetTime(f FS, name string, t time.Time) error {
 	return os.Chtimes(name, t, t)
 }
 
+// fsync is OpenSSH's extension of sftp that waits until a file is on the disk
+// (OpenSSH's PROTOCOL, section 4.6).
+const fsync = "fsync@openssh.com"
+
+// CanSync tells whether the server can be asked to wait until a file is on the disk.
+func CanSync(f FS) bool {
+	s, ok := f.(*sftpFS)
+	if !ok {
+		return true
+	}
+	_, ok = s.s.HasExtension(fsync)
+	return ok
+}
+
 // Sync waits until what was written to a file is on the disk, where the server
-// offers that (fsync@openssh.com).
+// offers that.
 func Sync(f FS, name string) error {
 	s, ok := f.(*sftpFS)
 	if !ok {
 		return nil // Create has done it
 	}
-	if _, ok := s.s.HasExtension("fsync@openssh.com"); !ok {
+	if !CanSync(f) {
 		return nil
 	}
 	return s.s.Do(func() error {

@@ -8,12 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
 	"fuseless/guest/proto"
 	"fuseless/guest/rundir"
 	"fuseless/magefiles/awake"
+	"fuseless/magefiles/config"
 	"fuseless/magefiles/evicted"
 	"fuseless/magefiles/passphrase"
 	"fuseless/magefiles/state"
@@ -30,7 +32,16 @@ type BackupOptions struct {
 
 // Backup sends what changed in the source to the vault.
 func (c *Chain) Backup(ctx context.Context, o BackupOptions) error {
-	return c.each(ctx, func(v *vault) error { return v.backup(ctx, o) })
+	all, err := c.Config.Select("")
+	if err != nil {
+		return err
+	}
+	withSource := slices.DeleteFunc(slices.Clone(all), func(v config.Vault) bool { return v.Writable })
+	if len(withSource) == 0 {
+		return proto.Errorf(proto.Config, "the vault %s is written to directly: there is nothing to back up", all[0].Name).
+			WithHint("`fuseless open` opens it; a vault for a backup has a `source:` in %s", c.Config.File)
+	}
+	return c.eachOf(ctx, withSource, func(v *vault) error { return v.backup(ctx, o) })
 }
 
 func (v *vault) backup(ctx context.Context, o BackupOptions) error {

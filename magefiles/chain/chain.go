@@ -216,6 +216,7 @@ func (v *vault) request(op proto.Op) proto.Request {
 	d := v.Destination
 	req := proto.Request{
 		Op: op, Instance: v.instance, Vault: v.Name, Source: v.Source, Exclude: v.Exclude, Port: v.Port,
+		Writable: v.Writable, RefuseMacNoise: v.RefuseMacNoise,
 		Destination: proto.Destination{Label: d.String(), Path: d.Path, Local: d.Local, Trash: d.Path + ".trash"},
 	}
 	if !d.Local {

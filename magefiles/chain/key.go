@@ -24,6 +24,9 @@ func (c *Chain) Init(ctx context.Context) error {
 		}
 		defer unlock()
 		v.goOnOrSay(ctx)
+		if v.Writable {
+			return v.initWritable(ctx)
+		}
 		conf, err := v.findKey(ctx, false)
 		if err != nil {
 			return err
@@ -138,6 +141,15 @@ func (v *vault) adopt(ctx context.Context) error {
 
 // remoteKey looks for a vault at the destination.
 func (v *vault) remoteKey(ctx context.Context) ([]byte, error) {
+	look, err := v.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return look.Config, nil
+}
+
+// look tells what lies at the destination, and refuses one of other files.
+func (v *vault) look(ctx context.Context) (*proto.Look, error) {
 	socket, stop, err := v.bridge(ctx, true)
 	if err != nil {
 		return nil, err
@@ -154,13 +166,13 @@ func (v *vault) remoteKey(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	if look == nil {
-		return nil, nil
+		return &proto.Look{}, nil
 	}
 	if look.Config == nil && look.Exists && !look.Empty {
 		return nil, proto.Errorf(proto.Vault, "%s holds other files and no vault", v.Destination).
 			WithHint("choose a destination that is empty or does not exist; if it is your vault without its %s, `fuseless recover` makes a new one from the master key", gocryptfs.ConfigName)
 	}
-	return look.Config, nil
+	return look, nil
 }
 
 // makeKey makes a new configuration, keeps a copy, writes it into the source,
@@ -211,7 +223,7 @@ func (v *vault) makeKey(ctx context.Context) error {
 func (v *vault) showMasterKey(key string) {
 	t, err := passphrase.OpenTerminal()
 	if err != nil {
-		v.screen.Say("the master key is not shown, as there is no terminal; with the passphrase, `gocryptfs-xray -dumpmasterkey %s` shows it", v.keyFile())
+		v.screen.Say("the master key is not shown, as there is no terminal; with the passphrase, `gocryptfs-xray -dumpmasterkey %s` shows it", v.ownConfig())
 		return
 	}
 	defer t.Close()
@@ -232,7 +244,7 @@ func (v *vault) showUnshown(ctx context.Context, conf []byte) error {
 		return nil
 	}
 	if !passphrase.IsTerminal() {
-		v.screen.Say("an earlier init was interrupted before it showed the master key; run `fuseless init` on a terminal to see it, or `gocryptfs-xray -dumpmasterkey %s`", v.keyFile())
+		v.screen.Say("an earlier init was interrupted before it showed the master key; run `fuseless init` on a terminal to see it, or `gocryptfs-xray -dumpmasterkey %s`", v.ownConfig())
 		return nil
 	}
 	v.screen.Say("an earlier init was interrupted before it showed the master key")

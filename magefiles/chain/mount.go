@@ -30,6 +30,10 @@ func (v *vault) remoteMount(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if st.View != nil && st.View.Alive && st.View.Writable != v.Writable {
+		return proto.Errorf(proto.Busy, "the view is mounted %s, and `writable` in %s has changed since", access(st.View.Writable), v.Config.File).
+			WithHint("run `fuseless close`, and then this again")
+	}
 	if st.View != nil && st.View.Alive && (v.Destination.Local || st.Remote != nil && st.Remote.Alive && v.bridgeRunning()) {
 		if v.machine == nil {
 			return nil
@@ -58,6 +62,14 @@ func (v *vault) remoteMount(ctx context.Context) error {
 		return err
 	}
 	return v.mountVault(ctx)
+}
+
+// access is how a view is mounted, in words.
+func access(writable bool) string {
+	if writable {
+		return "read-write"
+	}
+	return "read-only"
 }
 
 // mountVault mounts the remote and the view on it.
@@ -179,7 +191,13 @@ func (c *Chain) Unserve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return v.mounting(ctx, v.unserve)
+	return v.mounting(ctx, func(ctx context.Context) error {
+		if source, ok, err := hostmount.Mounted(v.Mountpoint); v.Writable && err == nil && ok {
+			return proto.Errorf(proto.Busy, "%s is mounted on %s, and may have files that are not written yet", source, v.Mountpoint).
+				WithHint("run `fuseless close`, which waits for them")
+		}
+		return v.unserve(ctx)
+	})
 }
 
 // HostMount mounts the WebDAV server on the host.
@@ -214,7 +232,11 @@ func (v *vault) hostMount(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	v.screen.Say("mounted on %s", v.Mountpoint)
+	if s.Writable {
+		v.screen.Say("mounted on %s, for reading and writing", v.Mountpoint)
+	} else {
+		v.screen.Say("mounted on %s", v.Mountpoint)
+	}
 	return nil
 }
 
@@ -259,7 +281,7 @@ func (v *vault) mountSpec(s *proto.Session) (hostmount.Spec, error) {
 	if err != nil {
 		return hostmount.Spec{}, err
 	}
-	spec := hostmount.Spec{Vault: v.Name, Mountpoint: v.Mountpoint, RuntimeDir: filepath.Join(dir, "host"), ReadOnly: true,
+	spec := hostmount.Spec{Vault: v.Name, Mountpoint: v.Mountpoint, RuntimeDir: filepath.Join(dir, "host"), ReadOnly: s == nil || !s.Writable,
 		Notice: func(s string) { v.screen.Say("%s", s) }}
 	if s != nil {
 		spec.URL = "http://" + s.Address + "/"

@@ -40,6 +40,7 @@ type VaultStatus struct {
 	Name        string              `json:"name"`
 	Source      string              `json:"source,omitempty"`
 	Destination string              `json:"destination"`
+	Writable    bool                `json:"writable,omitempty"` // files are written into the vault itself
 	Mountpoint  string              `json:"mountpoint"`
 	Remote      *proto.MountStatus  `json:"remote,omitempty"` // the vault's mount in the guest
 	View        *proto.MountStatus  `json:"view,omitempty"`   // the decrypted mount in the guest
@@ -108,7 +109,7 @@ func (v *vault) status(ctx context.Context) (*proto.Status, error) {
 }
 
 func (v *vault) vaultStatus(ctx context.Context) (VaultStatus, error) {
-	s := VaultStatus{Name: v.Name, Source: v.Source, Destination: v.Destination.String(), Mountpoint: v.Mountpoint}
+	s := VaultStatus{Name: v.Name, Source: v.Source, Writable: v.Writable, Destination: v.Destination.String(), Mountpoint: v.Mountpoint}
 	if last := v.state.Last(); last != nil {
 		last.Config = nil // it is of no use to a reader
 		s.LastBackup = last
@@ -133,8 +134,9 @@ func (v *vault) vaultStatus(ctx context.Context) (VaultStatus, error) {
 }
 
 func printStatus(w io.Writer, s VaultStatus) {
-	fmt.Fprintf(w, "%s  %s -> %s\n", s.Name, or(s.Source, "(no source)"), s.Destination)
+	fmt.Fprintf(w, "%s  %s -> %s\n", s.Name, or(s.Source, noSource(s)), s.Destination)
 	switch l := s.LastBackup; {
+	case s.Writable: // nothing is backed up into it
 	case l == nil:
 		fmt.Fprintln(w, "  backup   never")
 	case l.Code == proto.OK:
@@ -155,7 +157,11 @@ func printStatus(w io.Writer, s VaultStatus) {
 		case m.m == nil:
 			fmt.Fprintf(w, "  %-8s not mounted\n", m.name)
 		case m.m.Alive:
-			fmt.Fprintf(w, "  %-8s mounted on %s (pid %d)\n", m.name, m.m.Path, m.m.Pid)
+			how := ""
+			if m.m.Writable {
+				how = ", for reading and writing"
+			}
+			fmt.Fprintf(w, "  %-8s mounted on %s%s (pid %d)\n", m.name, m.m.Path, how, m.m.Pid)
 		default:
 			fmt.Fprintf(w, "  %-8s dead on %s; `fuseless open` mends it\n", m.name, m.m.Path)
 		}
@@ -173,6 +179,13 @@ func printStatus(w io.Writer, s VaultStatus) {
 	for _, p := range s.Strays {
 		fmt.Fprintf(w, "  stray    %s; the next backup, or `fuseless down`, takes it down\n", p)
 	}
+}
+
+func noSource(s VaultStatus) string {
+	if s.Writable {
+		return "(writable)"
+	}
+	return "(no source)"
 }
 
 func ago(t time.Time) string {

@@ -7,6 +7,8 @@
 //	vaults:
 //	  photos:                # [a-z0-9][a-z0-9_-]{0,31}
 //	    source: ~/Pictures   # may be missing: then only mounting and restoring work
+//	    writable: true       # instead of a source: files are written into the view; default: false
+//	    refuse_mac_noise: true # with writable: no ._* and .DS_Store; default: false
 //	    destination: me@nas:backup/photos
 //	    exclude: ["*.tmp"]   # patterns on plaintext names, as gocryptfs has them
 //	    port: 9843           # WebDAV on 127.0.0.1; default: 9843 + the vault's place in the file
@@ -61,6 +63,11 @@ type Vault struct {
 	Port        int    // 1024 to 65535
 	Mountpoint  string // absolute path
 	Passphrase  passphrase.Source
+
+	// Writable says that the view can be written to. It goes without a source: a
+	// backup of one would delete what was written.
+	Writable       bool
+	RefuseMacNoise bool // a writable view does not take ._* and .DS_Store
 
 	// KeepDeleted is for how many days the trash on the remote is kept. 0 is for
 	// ever: it never means to delete at once.

@@ -365,3 +365,28 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestWritable(t *testing.T) {
+	const notes = "vaults: {notes: {destination: 'nas:n', writable: true"
+	c := mustParse(t, notes+", refuse_mac_noise: true}}")
+	if v := c.Vaults[0]; !v.Writable || !v.RefuseMacNoise {
+		t.Errorf("got %+v", v)
+	}
+	if v := mustParse(t, notes+"}}", "FUSELESS_VAULT_NOTES_WRITABLE=false").Vaults[0]; v.Writable || v.RefuseMacNoise {
+		t.Errorf("overridden: got %+v", v)
+	}
+	for text, want := range map[string]string{
+		notes + ", source: /s}}": "vaults.notes.writable: goes without `source:`",
+		"vaults: {notes: {destination: 'nas:n', refuse_mac_noise: true}}":    "vaults.notes.refuse_mac_noise: goes with `writable: true`",
+		"vaults: {notes: {destination: 'nas:n', writable: yes}}":             "vaults.notes.writable: must be true or false",
+		"vaults: {notes: {destination: 'nas:n', writable: 'true'}}":          "vaults.notes.writable: must be true or false",
+		"vaults: {notes: {destination: 'nas:n', source: /s, writable: 1}}\n": "vaults.notes.writable: must be true or false",
+	} {
+		if _, err := parseLinux(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v", text, err)
+		}
+	}
+	if _, err := parseLinux(notes+"}}", "FUSELESS_VAULT_NOTES_WRITABLE=1"); err == nil || !strings.Contains(err.Error(), "must be true or false") {
+		t.Errorf("got %v", err)
+	}
+}

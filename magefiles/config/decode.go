@@ -38,6 +38,7 @@ type rawVault struct {
 	source, destination, mountpoint *setting[string]
 	exclude                         *setting[[]string]
 	port, keepDeleted               *setting[int]
+	writable, refuseMacNoise        *setting[bool]
 	passphrase                      *setting[passphrase.Source]
 }
 
@@ -121,13 +122,15 @@ func (d *decoder) vaults(path string, n ast.Node) []*rawVault {
 		v := &rawVault{name: name, origin: d.at(key)}
 		vaults = append(vaults, v)
 		d.mapping(v.path(), value, map[string]func(string, ast.Node){
-			"source":       func(path string, n ast.Node) { v.source = d.text(path, n) },
-			"destination":  func(path string, n ast.Node) { v.destination = d.text(path, n) },
-			"mountpoint":   func(path string, n ast.Node) { v.mountpoint = d.text(path, n) },
-			"exclude":      func(path string, n ast.Node) { v.exclude = d.list(path, n) },
-			"port":         func(path string, n ast.Node) { v.port = d.number(path, n) },
-			"keep_deleted": func(path string, n ast.Node) { v.keepDeleted = d.number(path, n) },
-			"passphrase":   func(path string, n ast.Node) { v.passphrase = d.passphrase(path, n) },
+			"source":           func(path string, n ast.Node) { v.source = d.text(path, n) },
+			"destination":      func(path string, n ast.Node) { v.destination = d.text(path, n) },
+			"mountpoint":       func(path string, n ast.Node) { v.mountpoint = d.text(path, n) },
+			"exclude":          func(path string, n ast.Node) { v.exclude = d.list(path, n) },
+			"port":             func(path string, n ast.Node) { v.port = d.number(path, n) },
+			"keep_deleted":     func(path string, n ast.Node) { v.keepDeleted = d.number(path, n) },
+			"writable":         func(path string, n ast.Node) { v.writable = d.flag(path, n) },
+			"refuse_mac_noise": func(path string, n ast.Node) { v.refuseMacNoise = d.flag(path, n) },
+			"passphrase":       func(path string, n ast.Node) { v.passphrase = d.passphrase(path, n) },
 		})
 	})
 	return vaults
@@ -212,6 +215,15 @@ func (d *decoder) number(path string, n ast.Node) *setting[int] {
 	}
 	i, _ := strconv.Atoi(n.GetToken().Value)
 	return &setting[int]{i, d.at(n)}
+}
+
+func (d *decoder) flag(path string, n ast.Node) *setting[bool] {
+	b, ok := n.(*ast.BoolNode)
+	if !ok {
+		d.wrong(path, n, "true or false")
+		return nil
+	}
+	return &setting[bool]{b.Value, d.at(n)}
 }
 
 func (d *decoder) passphrase(path string, n ast.Node) *setting[passphrase.Source] {

@@ -40,10 +40,19 @@ func (c *Config) Effective(w io.Writer) error {
 		path := join("vaults", v.Name)
 		put := func(key, value string) { line(4, join(path, key), key, value) }
 		fmt.Fprintf(&b, "  %s:\n", plain(v.Name))
-		if v.HasSource() {
+		switch {
+		case v.HasSource():
 			put("source", quoted(v.Source))
-		} else {
+		case v.Writable:
+			b.WriteString("    # source: none, as files are written into this vault itself # default\n")
+		default:
 			b.WriteString("    # source: none, so this vault can only be mounted and restored # default\n")
+		}
+		if !v.HasSource() {
+			put("writable", fmt.Sprint(v.Writable))
+		}
+		if v.Writable {
+			put("refuse_mac_noise", fmt.Sprint(v.RefuseMacNoise))
 		}
 		put("destination", quoted(v.Destination.String()))
 		put("exclude", flow(v.Exclude))

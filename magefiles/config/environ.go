@@ -71,7 +71,7 @@ func (e variables) override(r *rawConfig, p *problems) {
 		case strings.HasPrefix(k, vaultPrefix):
 			if !r.overrideVault(strings.TrimPrefix(k, vaultPrefix), v, o, p) {
 				p.add("", o, "there is no such variable; it is %sNAME_FIELD, where FIELD is SOURCE, DESTINATION, EXCLUDE, PORT, "+
-					"MOUNTPOINT or KEEP_DELETED, and NAME one of: %s", vaultPrefix, variableName(r.names()))
+					"MOUNTPOINT, WRITABLE, REFUSE_MAC_NOISE or KEEP_DELETED, and NAME one of: %s", vaultPrefix, variableName(r.names()))
 			}
 		default:
 			p.add("", o, "there is no such variable; known are FUSELESS_CONFIG, FUSELESS_VAULT, FUSELESS_GUEST, "+
@@ -111,6 +111,10 @@ func (r *rawConfig) overrideVault(name, value string, o Origin, p *problems) boo
 			overrideNumber(&v.port, join(v.path(), "port"), value, o, p)
 		case "KEEP_DELETED":
 			overrideNumber(&v.keepDeleted, join(v.path(), "keep_deleted"), value, o, p)
+		case "WRITABLE":
+			overrideFlag(&v.writable, join(v.path(), "writable"), value, o, p)
+		case "REFUSE_MAC_NOISE":
+			overrideFlag(&v.refuseMacNoise, join(v.path(), "refuse_mac_noise"), value, o, p)
 		default:
 			continue // of vaults "a" and "a_port", A_PORT_SOURCE is the second's
 		}
@@ -156,4 +160,14 @@ func overrideNumber(s **setting[int], path, value string, o Origin, p *problems)
 		return
 	}
 	*s = &setting[int]{i, o}
+}
+
+func overrideFlag(s **setting[bool], path, value string, o Origin, p *problems) {
+	switch value {
+	case "":
+	case "true", "false":
+		*s = &setting[bool]{value == "true", o}
+	default:
+		p.add(path, o, "must be true or false")
+	}
 }

@@ -60,6 +60,12 @@ func (r *resolver) vault(i int, raw *rawVault) Vault {
 	if s := raw.keepDeleted; s != nil {
 		v.KeepDeleted, r.origins[at("keep_deleted")] = s.value, s.origin
 	}
+	if s := raw.writable; s != nil {
+		v.Writable, r.origins[at("writable")] = s.value, s.origin
+	}
+	if s := raw.refuseMacNoise; s != nil {
+		v.RefuseMacNoise, r.origins[at("refuse_mac_noise")] = s.value, s.origin
+	}
 	if s := raw.passphrase; s != nil {
 		v.Passphrase, r.origins[at("passphrase")] = s.value, s.origin
 		r.command(v.Passphrase, join(at("passphrase"), "command"), s.origin)

@@ -55,6 +55,12 @@ func (v *validator) alone(a *Vault, home string) {
 	if a.KeepDeleted < 0 || a.KeepDeleted > century {
 		v.add(a, "keep_deleted", "%d is not from 0 (for ever) to %d days", a.KeepDeleted, century)
 	}
+	if a.Writable && a.HasSource() {
+		v.add(a, "writable", "goes without `source:`: a backup would delete again what is written into the vault; give it a vault of its own")
+	}
+	if a.RefuseMacNoise && !a.Writable {
+		v.add(a, "refuse_mac_noise", "goes with `writable: true`: nothing can be written into this vault's view")
+	}
 	for i, e := range a.Exclude {
 		if fault := patternFault(e); fault != "" {
 			v.add(a, "exclude", "pattern %d, %q, %s", i+1, e, fault)

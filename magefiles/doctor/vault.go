@@ -65,6 +65,9 @@ func (d *doctor) source(ctx context.Context, v config.Vault) (hasFiles, readable
 	c := Check{Group: Vault, Vault: v.Name, Name: "source", Status: OK, Text: v.Source}
 	if !v.HasSource() {
 		c.Status, c.Text = Skipped, "it has none: it can be mounted and restored, not backed up"
+		if v.Writable {
+			c.Text = "it has none: files are written into the vault itself"
+		}
 		d.add(c)
 		return false, false
 	}

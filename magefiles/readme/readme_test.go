@@ -184,7 +184,7 @@ func TestConfigurationExamples(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("a configuration is valid only on Linux in this version")
 	}
-	for _, name := range []string{"smallest-configuration", "configuration", "new-machine"} {
+	for _, name := range []string{"smallest-configuration", "configuration", "writable-configuration", "new-machine"} {
 		text := marked(t, name)
 		c, err := config.Parse("/home/me/.config/fuseless/fuseless.yaml", []byte(text), []string{"HOME=/home/me"})
 		if err != nil {

@@ -144,11 +144,12 @@ func (d Dir) SetLast(l Last) error {
 	return renameio.WriteFile(d.lastFile(), append(b, '\n'), 0o600)
 }
 
-func (d Dir) configFile() string { return filepath.Join(d.path, "gocryptfs.reverse.conf") }
+// ConfigFile is where the copy of the vault's configuration lies.
+func (d Dir) ConfigFile() string { return filepath.Join(d.path, "gocryptfs.reverse.conf") }
 
 // Config is the copy of the vault's configuration; nil if there is none.
 func (d Dir) Config() ([]byte, error) {
-	b, err := os.ReadFile(d.configFile())
+	b, err := os.ReadFile(d.ConfigFile())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -160,7 +161,7 @@ func (d Dir) SetConfig(b []byte) error {
 	if old, err := d.Config(); err == nil && string(old) == string(b) {
 		return nil
 	}
-	if err := renameio.WriteFile(d.configFile(), b, 0o600); err != nil {
+	if err := renameio.WriteFile(d.ConfigFile(), b, 0o600); err != nil {
 		return rundir.StateError(d.path, "cannot keep a copy of the vault's configuration", err)
 	}
 	return nil

@@ -1,0 +1,89 @@
+package chain
+
+import (
+	"context"
+
+	"fuseless/guest/gocryptfs"
+	"fuseless/guest/proto"
+)
+
+// initWritable makes a vault at the destination, for files that are written into it.
+// What an earlier one that was interrupted has begun, it ends.
+func (v *vault) initWritable(ctx context.Context) error {
+	look, err := v.look(ctx)
+	if err != nil {
+		return err
+	}
+	if look.Config != nil {
+		parsed, err := gocryptfs.ParseConfig(look.Config)
+		if err != nil {
+			return err
+		}
+		if parsed.Reverse() {
+			return proto.Errorf(proto.Vault, "the vault at %s is the backup of a folder: what is written into it, the next backup would delete", v.Destination).
+				WithHint("choose another destination")
+		}
+	}
+	if look.Config != nil && !look.Empty {
+		if v.goodCopy() == nil {
+			if err := v.state.SetConfig(look.Config); err != nil {
+				return err
+			}
+		}
+		v.screen.Say("is initialised already")
+		return v.showUnshown(ctx, look.Config)
+	}
+	if err := v.require("gocryptfs"); err != nil {
+		return err
+	}
+	req := v.request(proto.OpInit)
+	if look.Config == nil {
+		if req.Passphrase, err = v.newPassphrase(ctx); err != nil {
+			return err
+		}
+		// A run that ends here is told to the next one: the master key must be seen.
+		if err := v.state.SetUnshown(true); err != nil {
+			return proto.Errorf(proto.NoSpace, "cannot write to the state folder: %w", err).
+				WithHint("check the disk of %s; nothing was changed", v.state.Path())
+		}
+	}
+	socket, stop, err := v.bridge(ctx, false)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	req.Destination.Socket = socket
+	var conf, key []byte
+	if err := v.do(ctx, req, func(e proto.Event) {
+		switch e.Kind {
+		case proto.KindConfig:
+			conf = e.Data
+		case proto.KindMasterKey:
+			key = e.Data
+		}
+	}); err != nil {
+		return err
+	}
+	if _, err := gocryptfs.ParseConfig(conf); err != nil {
+		return err
+	}
+	if err := v.state.SetConfig(conf); err != nil {
+		return err
+	}
+	if key == nil {
+		v.screen.Say("initialised: %s", v.Destination)
+		return v.showUnshown(ctx, conf)
+	}
+	v.showMasterKey(string(key))
+	_ = v.state.SetUnshown(false)
+	v.screen.Say("initialised: %s", v.Destination)
+	return nil
+}
+
+// ownConfig is where a person of this machine finds the vault's configuration.
+func (v *vault) ownConfig() string {
+	if v.HasSource() {
+		return v.keyFile()
+	}
+	return v.state.ConfigFile()
+}

@@ -1,0 +1,295 @@
+//go:build linux
+
+package main_test
+
+import (
+	"bytes"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"fuseless/guest/gocryptfs"
+	"fuseless/guest/proto"
+)
+
+// writableLab has a vault that is written to, and that is not made yet.
+func writableLab(t *testing.T) *lab {
+	t.Helper()
+	needs(t, "mount.davfs")
+	if os.Geteuid() != 0 {
+		t.Skip("davfs2 needs root")
+	}
+	l, _ := restrictedLab(t)
+	l.configureWith("    writable: true\n")
+	return l
+}
+
+// inView writes what is to be in the vault into the folder dir of this machine.
+func (l *lab) inView(dir string, want map[string][]byte) {
+	l.t.Helper()
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		p := filepath.Join(dir, name)
+		must(l.t, os.MkdirAll(filepath.Dir(p), 0o755))
+		must(l.t, os.WriteFile(p, want[name], 0o644))
+	}
+}
+
+// holds fails unless below dir there are the files of want and no others.
+func (l *lab) holds(dir string, want map[string][]byte) {
+	l.t.Helper()
+	got := map[string][]byte{}
+	for _, p := range filesBelow(dir) {
+		rel, err := filepath.Rel(dir, p)
+		must(l.t, err)
+		if fi, err := os.Lstat(p); err == nil && fi.Mode().IsRegular() {
+			got[rel] = read(l.t, p)
+		}
+	}
+	for name := range got {
+		if _, ok := want[name]; !ok && name != "lost+found" {
+			l.t.Errorf("%s: %q is there, and should not", dir, name)
+		}
+	}
+	for name, b := range want {
+		if !bytes.Equal(got[name], b) {
+			l.t.Errorf("%s: %q has %d bytes, not the %d that were written", dir, name, len(got[name]), len(b))
+		}
+	}
+}
+
+// TestWritable: files are written into a vault through the folder on the host, changed,
+// renamed and deleted there; after `close` they are in the vault, and nowhere else.
+func TestWritable(t *testing.T) {
+	t.Parallel()
+	l := writableLab(t)
+	r := l.ok("init")
+	if !strings.Contains(r.stderr, "initialised: "+l.alias+":backup/"+vaultName) || !strings.Contains(r.stderr, "the master key is not shown") {
+		t.Errorf("init: %s", r)
+	}
+	if r := l.ok("init"); !strings.Contains(r.stderr, "is initialised already") {
+		t.Errorf("init again: %s", r)
+	}
+	for _, name := range []string{gocryptfs.ConfigName, gocryptfs.DirIVName} {
+		if _, err := os.Stat(filepath.Join(l.vault, name)); err != nil {
+			t.Error(err)
+		}
+	}
+
+	if r := l.ok("open"); !strings.Contains(r.stderr, "for reading and writing") {
+		t.Errorf("open: %s", r)
+	}
+	if s := l.status(); !s.Writable || s.View == nil || !s.View.Writable {
+		t.Errorf("status: %+v", s)
+	}
+	want := map[string][]byte{
+		"note.txt":                 []byte("one\n"),
+		"empty":                    {},
+		"Übung/ein Ordner/größer":  bytes.Repeat([]byte("0123456789abcdef"), 330_000),
+		strings.Repeat("long", 50): []byte("a long name"),
+		"gone":                     []byte("is deleted"),
+		"before":                   []byte("is renamed"),
+	}
+	l.inView(l.mnt, want)
+	must(t, os.WriteFile(filepath.Join(l.mnt, "note.txt"), []byte("two, and longer\n"), 0o644))
+	want["note.txt"] = []byte("two, and longer\n")
+	must(t, os.Remove(filepath.Join(l.mnt, "gone")))
+	delete(want, "gone")
+	must(t, os.Rename(filepath.Join(l.mnt, "before"), filepath.Join(l.mnt, "Übung/after")))
+	want["Übung/after"] = want["before"]
+	delete(want, "before")
+	l.holds(l.mnt, want)
+
+	l.refused(proto.Busy, []string{"unserve"}, "fuseless close")
+	l.ok("close")
+	for _, s := range lasting(l.left) {
+		t.Error("left: ", s)
+	}
+	to := l.path("restored")
+	l.ok("restore", "-to="+to)
+	l.holds(to, want)
+	l.ok("verify", "-data")
+
+	l.ok("open")
+	l.holds(l.mnt, want)
+	l.configureWith("") // read-only from now on
+	l.refused(proto.Busy, []string{"open"}, "fuseless close")
+	l.ok("close")
+	l.ok("open")
+	l.holds(l.mnt, want)
+	if err := os.WriteFile(filepath.Join(l.mnt, "new"), nil, 0o644); err == nil {
+		t.Error("a read-only view is written to")
+	}
+	l.ok("close")
+}
+
+// TestWritableRefuses: what would lose files, or is not meant, is refused, and
+// leaves nothing.
+func TestWritableRefuses(t *testing.T) {
+	t.Parallel()
+	l := writableLab(t)
+	for range 2 { // without and with the folder
+		l.refused(proto.Vault, []string{"open"}, "there is no vault", "`fuseless init` makes a new vault")
+		must(t, os.MkdirAll(l.vault, 0o700))
+	}
+	l.refused(proto.Config, []string{"backup"}, "written to directly")
+	must(t, os.MkdirAll(filepath.Join(l.vault, "other"), 0o700))
+	l.refused(proto.Vault, []string{"init"}, "holds other files and no vault")
+	must(t, os.Remove(filepath.Join(l.vault, "other")))
+
+	// A backup of a folder lies there.
+	l.configure()
+	l.write("letter", "of the source")
+	l.ok("init")
+	l.ok("backup")
+	before := l.onRemote()
+	l.configureWith("    writable: true\n")
+	l.refused(proto.Vault, []string{"init"}, "the next backup would delete")
+	l.refused(proto.Vault, []string{"open"}, "the next backup would delete")
+	l.unchanged("the refusal", before)
+	for _, s := range lasting(l.left) {
+		t.Error("left: ", s)
+	}
+}
+
+// TestWritableInit: an init that was interrupted after the configuration was
+// written is gone on with, and keeps that configuration.
+func TestWritableInit(t *testing.T) {
+	t.Parallel()
+	l := writableLab(t)
+	l.ok("init")
+	conf := read(t, filepath.Join(l.vault, gocryptfs.ConfigName))
+	must(t, os.Remove(filepath.Join(l.vault, gocryptfs.DirIVName)))
+	l.ok("init")
+	if again := read(t, filepath.Join(l.vault, gocryptfs.ConfigName)); !bytes.Equal(again, conf) {
+		t.Error("the configuration is another one")
+	}
+	l.ok("open")
+	l.inView(l.mnt, map[string][]byte{"a": []byte("b")})
+	l.ok("close")
+	iv := read(t, filepath.Join(l.vault, gocryptfs.DirIVName))
+	l.ok("init")
+	if !bytes.Equal(read(t, filepath.Join(l.vault, gocryptfs.DirIVName)), iv) {
+		t.Error("the directory IV of a vault with files was replaced")
+	}
+	// A configuration that is lost comes back from the copy.
+	must(t, os.Remove(filepath.Join(l.vault, gocryptfs.ConfigName)))
+	l.ok("open")
+	l.holds(l.mnt, map[string][]byte{"a": []byte("b")})
+	l.ok("close")
+}
+
+// TestWritableNotArrived: the server is killed while somebody writes. What did not arrive is
+// named, with where it lies.
+func TestWritableNotArrived(t *testing.T) {
+	t.Parallel()
+	l := writableLab(t)
+	l.ok("init")
+	l.ok("open")
+	l.inView(l.mnt, map[string][]byte{"safe": []byte("was uploaded")})
+	eventually(t, "safe is in the view", func() bool {
+		b, err := os.ReadFile(filepath.Join(l.runDir(), "view", "safe"))
+		return err == nil && string(b) == "was uploaded"
+	})
+	f, err := os.Create(filepath.Join(l.mnt, "lost"))
+	must(t, err)
+	_, err = f.WriteString("has no server")
+	must(t, err)
+	l.killed("fuseless-guest", l.runDir()+"/view")
+	_ = f.Close() // davfs2 uploads when it returns
+	r := l.run("close")
+	if r.code != proto.Incomplete || !strings.Contains(r.stderr, "lost") || !strings.Contains(r.stderr, "lie in memory only") {
+		t.Errorf("close: %s", r)
+	}
+	kept := ""
+	for line := range strings.Lines(r.stderr) {
+		if p := strings.TrimSpace(line); strings.HasPrefix(p, "/") {
+			if b, err := os.ReadFile(p); err == nil && string(b) == "has no server" {
+				kept = p
+			}
+		}
+	}
+	if kept == "" {
+		t.Errorf("what did not arrive is not where close says: %s", r)
+	} else {
+		must(t, os.RemoveAll(keptBelow(kept)))
+	}
+	if _, err := os.Stat(l.mnt); err == nil {
+		t.Errorf("%s is still there", l.mnt)
+	}
+	l.ok("open")
+	// davfs2 puts an empty file when one is made, and what is in it when it is closed.
+	l.holds(l.mnt, map[string][]byte{"safe": []byte("was uploaded"), "lost": nil})
+	l.ok("close")
+}
+
+// keptBelow is the folder in memory that a kept file lies in.
+func keptBelow(file string) string {
+	for dir := filepath.Dir(file); dir != "/"; dir = filepath.Dir(dir) {
+		if strings.Contains(filepath.Base(dir), "-rw-kept-") {
+			return dir
+		}
+	}
+	return file
+}
+
+// TestWritableStopped: `down` comes while a large file is being uploaded; it waits for
+// the upload, or names the file. Nothing is mixed, and no temporary file is left.
+func TestWritableStopped(t *testing.T) {
+	t.Parallel()
+	l := writableLab(t)
+	l.ok("init")
+	l.ok("open")
+	old, data := bytes.Repeat([]byte("old "), 1<<20), bytes.Repeat([]byte("new "), 16<<20)
+	must(t, os.WriteFile(filepath.Join(l.mnt, "film"), old, 0o644))
+	must(t, os.WriteFile(filepath.Join(l.mnt, "film"), data, 0o644))
+	pid := l.theProcess("fuseless-guest", l.runDir()+"/view")
+	r := l.run("down")
+	if r.code != proto.OK && r.code != proto.Incomplete {
+		t.Errorf("down: %s", r)
+	}
+	if slices.Contains(processes(l.runDir()+"/view"), pid) {
+		t.Error("the server still runs")
+	}
+	to := l.path("restored")
+	l.ok("restore", "-to="+to)
+	got := read(t, filepath.Join(to, "film"))
+	if whole := bytes.Equal(got, data); !whole && !(bytes.Equal(got, old) && r.code == proto.Incomplete) {
+		t.Errorf("after `down`, which said %s, the film has %d bytes", r, len(got))
+	}
+	if files := filesBelow(to); len(files) != 1 {
+		t.Errorf("in the vault: %v", files)
+	}
+	if r.code == proto.Incomplete {
+		for line := range strings.Lines(r.stderr) {
+			if p := strings.TrimSpace(line); strings.HasPrefix(p, "/") {
+				must(t, os.RemoveAll(keptBelow(p)))
+			}
+		}
+	}
+}
+
+// TestWritableOutOfOrder: a server of sftp that does not keep to the order of what it
+// is asked (the throwaway one, pkg/sftp) gets a large file all the same, and it
+// is said that it promises less.
+func TestWritableOutOfOrder(t *testing.T) {
+	t.Parallel()
+	needs(t, "mount.davfs")
+	if os.Geteuid() != 0 {
+		t.Skip("davfs2 needs root")
+	}
+	l := newLab(t)
+	l.configureWith("    writable: true\n")
+	l.ok("init")
+	if r := l.run("open"); r.code != proto.OK || !strings.Contains(r.stderr, "warning: the remote cannot be asked to put a file on its disk") {
+		t.Errorf("open: %s", r)
+	}
+	want := map[string][]byte{"film": bytes.Repeat([]byte("0123456789abcde\n"), 2<<20)}
+	l.inView(l.mnt, want)
+	l.ok("close")
+	to := l.path("restored")
+	l.ok("restore", "-to="+to)
+	l.holds(to, want)
+}
