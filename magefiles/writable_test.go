@@ -271,6 +271,41 @@ func TestWritableStopped(t *testing.T) {
 	}
 }
 
+// sftpWithout takes an extension from the box's sftp (sftp-server(8), -P).
+func (l *lab) sftpWithout(extension string) (mend func()) {
+	l.t.Helper()
+	file := l.path("sshd/forced")
+	b := read(l.t, file)
+	script := strings.Replace(string(b), "exec /usr/lib/openssh/sftp-server", "exec /usr/lib/openssh/sftp-server -P "+extension, 1)
+	if script == string(b) {
+		l.t.Fatal("the box's forced command has another form")
+	}
+	must(l.t, os.WriteFile(file, []byte(script), 0o700))
+	return func() { must(l.t, os.WriteFile(file, b, 0o700)) }
+}
+
+// TestWritableLesserServers: what a remote cannot do is said before anything is
+// written, or lost.
+func TestWritableLesserServers(t *testing.T) {
+	t.Parallel()
+	l := writableLab(t)
+	l.ok("init")
+	mend := l.sftpWithout("posix-rename")
+	l.refused(proto.Remote, []string{"open"}, "cannot write into the vault", "posix-rename@openssh.com")
+	for _, s := range lasting(l.left) {
+		t.Error("left: ", s)
+	}
+	mend()
+	mend = l.sftpWithout("fsync")
+	if r := l.run("open"); r.code != proto.OK || !strings.Contains(r.stderr, "warning: the remote cannot be asked to put a file on its disk") {
+		t.Errorf("open: %s", r)
+	}
+	l.ok("close")
+	mend()
+	l.ok("open")
+	l.ok("close")
+}
+
 // TestWritableOutOfOrder: a server of sftp that does not keep to the order of what it
 // is asked (the throwaway one, pkg/sftp) gets a large file all the same, and it
 // is said that it promises less.

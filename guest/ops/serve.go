@@ -60,8 +60,7 @@ func (r *run) startServer(ctx context.Context) error {
 	secret := make([]byte, 24)
 	rand.Read(secret)
 	s := sessionFile{User: "fuseless", Password: hex.EncodeToString(secret)}
-	var view viewFile
-	s.Writable = readJSON(r.viewPath()+".json", &view) && view.Writable
+	s.Writable = r.viewWritable()
 	options := []string{"-read-only", "-runs", r.dir}
 	switch {
 	case s.Writable && r.RefuseMacNoise:

@@ -26,9 +26,8 @@ func (r *run) status() error {
 			*m.to = &proto.MountStatus{Path: r.file(m.name), Pid: pid, Alive: alive}
 		}
 	}
-	var view viewFile
-	if s.View != nil && readJSON(r.viewPath()+".json", &view) {
-		s.View.Writable = view.Writable
+	if s.View != nil {
+		s.View.Writable = r.viewWritable()
 	}
 	if srv, ok := r.server(); ok {
 		s.Server = &proto.ServerStatus{Address: srv.Address, Pid: srv.Pid}
