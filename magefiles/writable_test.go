@@ -161,10 +161,12 @@ func TestWritableInit(t *testing.T) {
 	l := writableLab(t)
 	l.ok("init")
 	conf := read(t, filepath.Join(l.vault, gocryptfs.ConfigName))
-	must(t, os.Remove(filepath.Join(l.vault, gocryptfs.DirIVName)))
-	l.ok("init")
-	if again := read(t, filepath.Join(l.vault, gocryptfs.ConfigName)); !bytes.Equal(again, conf) {
-		t.Error("the configuration is another one")
+	for _, broken := range []func(name string) error{os.Remove, func(name string) error { return os.Truncate(name, 0) }} {
+		must(t, broken(filepath.Join(l.vault, gocryptfs.DirIVName)))
+		l.ok("init")
+		if again := read(t, filepath.Join(l.vault, gocryptfs.ConfigName)); !bytes.Equal(again, conf) {
+			t.Error("the configuration is another one")
+		}
 	}
 	l.ok("open")
 	l.inView(l.mnt, map[string][]byte{"a": []byte("b")})
@@ -174,6 +176,11 @@ func TestWritableInit(t *testing.T) {
 	if !bytes.Equal(read(t, filepath.Join(l.vault, gocryptfs.DirIVName)), iv) {
 		t.Error("the directory IV of a vault with files was replaced")
 	}
+	// A disk that is not there is not taken for a vault that lost its configuration.
+	must(t, os.Rename(l.vault, l.vault+".away"))
+	l.refused(proto.Vault, []string{"open"}, "there is no vault")
+	gone(t, l.vault)
+	must(t, os.Rename(l.vault+".away", l.vault))
 	// A configuration that is lost comes back from the copy.
 	must(t, os.Remove(filepath.Join(l.vault, gocryptfs.ConfigName)))
 	l.ok("open")

@@ -86,13 +86,16 @@ func Init(ctx context.Context, tmp string, reverse bool, pass proto.Secret) ([]b
 	return b, nil
 }
 
-// DirIVName is the file with a folder's directory IV.
-const DirIVName = "gocryptfs.diriv"
+// DirIVName is the file with a folder's directory IV, of DirIVLen bytes (gocryptfs's
+// internal/nametransform).
+const (
+	DirIVName = "gocryptfs.diriv"
+	DirIVLen  = 16
+)
 
-// NewDirIV is a directory IV for a new folder of a forward vault: 16 random bytes
-// (gocryptfs's internal/nametransform, DirIVLen).
+// NewDirIV is a directory IV for a new folder of a forward vault: random bytes.
 func NewDirIV() []byte {
-	iv := make([]byte, 16)
+	iv := make([]byte, DirIVLen)
 	_, _ = rand.Read(iv) // it never fails
 	return iv
 }

@@ -242,7 +242,8 @@ func peek(st store.FS, d proto.Destination) (*proto.Look, error) {
 	look.Empty = true
 	for _, e := range entries {
 		look.Names = append(look.Names, e.Name())
-		if e.Name() != gocryptfs.ConfigName {
+		unfinished := e.Name() == gocryptfs.DirIVName && e.Mode().IsRegular() && e.Size() < gocryptfs.DirIVLen // see initWritable
+		if e.Name() != gocryptfs.ConfigName && !unfinished {
 			look.Empty = false
 		}
 	}

@@ -4,6 +4,8 @@ package ops
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"path"
 
 	"fuseless/guest/gocryptfs"
@@ -84,7 +86,11 @@ func (r *run) initWritable(ctx context.Context) error {
 func (r *run) addDirIV(st store.FS, parsed *gocryptfs.Config) error {
 	made := []string{gocryptfs.ConfigName}
 	if parsed.DirIV() {
-		if err := st.Create(path.Join(r.Destination.Path, gocryptfs.DirIVName), gocryptfs.NewDirIV()); err != nil {
+		name := path.Join(r.Destination.Path, gocryptfs.DirIVName)
+		if err := st.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) { // one that was not finished
+			return err
+		}
+		if err := st.Create(name, gocryptfs.NewDirIV()); err != nil {
 			return err
 		}
 		made = append(made, gocryptfs.DirIVName)

@@ -37,6 +37,8 @@ func (d *doctor) remote(v config.Vault, p *proto.RemoteProbe, way string) {
 		c.Text += "; it holds a vault"
 	case p.Exists:
 		c.Text += "; the folder is there, and no vault in it"
+	case v.Writable:
+		c.Text += "; there is no such folder yet: `fuseless init` makes it"
 	default:
 		c.Text += "; there is no such folder yet: the first backup makes it"
 	}
