@@ -88,6 +88,7 @@ var modelSeeds = [][]byte{
 		seedStep{method: "PUT", path: "b", ifs: notHere, token: 1, tag: "d/a"}, seedStep{method: "PUT", path: "d/a", ifs: notHere, token: 9, tag: "b"}, seedStep{method: "MOVE", path: "d/a", variant: to("b"), ifs: withAll}),
 	seed(seedStep{method: "MKCOL", path: "d"}, seedStep{method: "LOCK", path: "d/a"}, seedStep{method: "MKCOL", path: "e"}, seedStep{method: "PUT", path: "e/a"},
 		seedStep{method: "MOVE", path: "e", variant: to("d"), ifs: withAll}, seedStep{method: "PUT", path: "d/a"}),
+	seed(slices.Repeat([]seedStep{{method: "LOCK", path: "a", flags: sharedLock}}, modelSharedMax+1)...),
 	seed(seedStep{method: "LOCK", path: "x y%z", variant: 2}, seedStep{method: "PUT", path: "x y%z"}, seedStep{method: "PUT", path: "x y%z", ifs: withAll}, seedStep{method: "PASS", variant: 2},
 		seedStep{method: "DELETE", path: "x y%z", flags: depthInfinity}),
 }

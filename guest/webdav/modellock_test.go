@@ -7,10 +7,12 @@ import (
 	"time"
 )
 
-// The bounds that the server sets to the time of a lock.
+// The bounds that the server sets.
 const (
 	modelTimeout    = 600 * time.Second // asked for none
 	modelTimeoutMax = time.Hour
+
+	modelSharedMax = 16 // shared locks on one resource
 )
 
 func (q *modelRequest) lockTime() time.Duration {
@@ -33,11 +35,15 @@ func (m *model) judgeLock(q *modelRequest, n *node, v *verdict) {
 			m.heed(q, v, false, []string{q.path, above(q.path)})
 			v.ok = []int{201}
 		}
-		deep := q.depth != "0"
+		deep, sharing := q.depth != "0", 0
 		for _, l := range m.locks { // 6.2, 9.10.5
+			if l.root == path {
+				sharing++
+			}
 			meet := l.root == path || l.deep && below(path, l.root) || deep && below(l.root, path)
 			v.refuse(meet && !(l.shared && q.shared), 423)
 		}
+		v.refuse(sharing >= modelSharedMax, 503)
 		v.done = func(h http.Header, body string) {
 			if n == nil {
 				m.put(q.path, &node{})
