@@ -74,7 +74,7 @@ func Config(ctx context.Context) error {
 	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.Config.Effective(os.Stdout) })
 }
 
-// Init makes a vault's configuration in its source and shows the master key, once.
+// Init makes a vault's configuration in its source, or a vault to write into, and shows the master key, once.
 func Init(ctx context.Context) error {
 	return with(ctx, func(ctx context.Context, c *chain.Chain) error { return c.Init(ctx) })
 }

@@ -102,12 +102,14 @@ func TestWritable(t *testing.T) {
 	delete(want, "before")
 	l.holds(l.mnt, want)
 
-	l.refused(proto.Busy, []string{"unserve"}, "fuseless close")
+	to := l.path("restored")
+	for _, target := range [][]string{{"unserve"}, {"verify", "-data"}, {"restore", "-to=" + to}} {
+		l.refused(proto.Busy, target, "fuseless close")
+	}
 	l.ok("close")
 	for _, s := range lasting(l.left) {
 		t.Error("left: ", s)
 	}
-	to := l.path("restored")
 	l.ok("restore", "-to="+to)
 	l.holds(to, want)
 	l.ok("verify", "-data")
@@ -116,6 +118,7 @@ func TestWritable(t *testing.T) {
 	l.holds(l.mnt, want)
 	l.configureWith("") // read-only from now on
 	l.refused(proto.Busy, []string{"open"}, "fuseless close")
+	l.refused(proto.Busy, []string{"unserve"}, "fuseless close")
 	l.ok("close")
 	l.ok("open")
 	l.holds(l.mnt, want)
@@ -179,13 +182,33 @@ func TestWritableInit(t *testing.T) {
 	// A disk that is not there is not taken for a vault that lost its configuration.
 	must(t, os.Rename(l.vault, l.vault+".away"))
 	l.refused(proto.Vault, []string{"open"}, "there is no vault")
+	l.refused(proto.Vault, []string{"init"}, "the vault is no longer at", "is its disk mounted")
 	gone(t, l.vault)
 	must(t, os.Rename(l.vault+".away", l.vault))
+	// A copy of another vault's is kept besides.
+	copies, err := filepath.Glob(filepath.Join(l.home, ".local/state/fuseless/*/gocryptfs.reverse.conf"))
+	must(t, err)
+	if len(copies) != 1 {
+		t.Fatalf("copies: %v", copies)
+	}
+	must(t, os.WriteFile(copies[0], []byte("of another"), 0o600))
+	l.ok("init")
+	others, err := filepath.Glob(copies[0] + ".replaced-*")
+	must(t, err)
+	if len(others) != 1 || string(read(t, others[0])) != "of another" {
+		t.Errorf("kept besides: %v", others)
+	}
 	// A configuration that is lost comes back from the copy.
 	must(t, os.Remove(filepath.Join(l.vault, gocryptfs.ConfigName)))
 	l.ok("open")
 	l.holds(l.mnt, map[string][]byte{"a": []byte("b")})
 	l.ok("close")
+	// From now on it is a backup, elsewhere.
+	must(t, os.Rename(l.vault, l.vault+".written"))
+	l.configure()
+	l.write("letter", "of the source")
+	l.ok("init")
+	l.ok("backup")
 }
 
 // TestWritableNotArrived: the server is killed while somebody writes. What did not arrive is
@@ -306,6 +329,9 @@ func TestWritableLesserServers(t *testing.T) {
 	mend = l.sftpWithout("fsync")
 	if r := l.run("open"); r.code != proto.OK || !strings.Contains(r.stderr, "warning: the remote cannot be asked to put a file on its disk") {
 		t.Errorf("open: %s", r)
+	}
+	if !slices.ContainsFunc(slices.Collect(maps.Keys(l.commands())), func(c string) bool { return strings.Contains(c, "sshfs_sync") }) {
+		t.Error("sshfs does not wait for its answers")
 	}
 	l.ok("close")
 	mend()

@@ -20,7 +20,7 @@ import (
 // cleanUpTime is how long an earlier guest may take to clean up after itself,
 // before it is ended. It is longer than what each of its steps may take to end. A
 // variable for the tests.
-var cleanUpTime = 20 * time.Second
+var cleanUpTime = 40 * time.Second
 
 // alone waits until no earlier guest does the same kind of work on the vault, and
 // lets later ones wait until this process ends.

@@ -168,8 +168,8 @@ func (r *run) mountRemote(ctx context.Context, mp string, forView bool) error {
 // file's length meanwhile. A server must do what concerns one file in the order in
 // which it came (draft-ietf-secsh-filexfer-02, 6.1), and not all do: of one that does
 // not, gocryptfs gets a length that is too short, and fills up with zeros what is on its way.
-// OpenSSH's server does one thing after the other. It is known by what others lack, and
-// without which none can promise that a file is on its disk.
+// OpenSSH's server does one thing after the other. It is told from most others by
+// what they lack, and without which none can promise that a file is on its disk.
 func (r *run) writing(ctx context.Context) (options string, err error) {
 	st, err := store.Open(ctx, r.Destination)
 	if err != nil {

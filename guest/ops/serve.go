@@ -113,8 +113,11 @@ func readAddress(ctx context.Context, out *os.File, d *proc.Daemon) (string, err
 		}
 		err := <-d.Ended
 		if proc.ExitCode(err) == int(proto.Serve) {
-			return "", proto.Errorf(proto.Serve, "cannot start the WebDAV server: %s", lastLine(proc.Stderr(err))).
-				WithHint("another program has the port: choose another `port` in fuseless.yaml, or stop that program")
+			hint := "another program has the port: choose another `port` in fuseless.yaml, or stop that program"
+			if !strings.Contains(proc.Stderr(err), "address already in use") {
+				hint = "run `fuseless down`, and then this again"
+			}
+			return "", proto.Errorf(proto.Serve, "cannot start the WebDAV server: %s", lastLine(proc.Stderr(err))).WithHint("%s", hint)
 		}
 		return "", proto.Errorf(proto.Serve, "cannot start the WebDAV server: %w", err)
 	case <-ctx.Done():

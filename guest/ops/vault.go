@@ -53,8 +53,7 @@ func (r *run) initWritable(ctx context.Context) error {
 	}
 	if look.Exists && !look.Empty {
 		if look.Config == nil {
-			return proto.Errorf(proto.Vault, "%s holds other files and no vault", r.Destination.Label).
-				WithHint("choose a destination that is empty or does not exist")
+			return holdsOther(r.Destination)
 		}
 		r.event(proto.Event{Kind: proto.KindConfig, Data: look.Config})
 		return nil

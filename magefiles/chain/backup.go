@@ -38,7 +38,11 @@ func (c *Chain) Backup(ctx context.Context, o BackupOptions) error {
 	}
 	withSource := slices.DeleteFunc(slices.Clone(all), func(v config.Vault) bool { return v.Writable })
 	if len(withSource) == 0 {
-		return proto.Errorf(proto.Config, "the vault %s is written to directly: there is nothing to back up", all[0].Name).
+		var names []string
+		for _, v := range all {
+			names = append(names, v.Name)
+		}
+		return proto.Errorf(proto.Config, "the vault %s is written to directly: there is nothing to back up", strings.Join(names, ", ")).
 			WithHint("`fuseless open` opens it; a vault for a backup has a `source:` in %s", c.Config.File)
 	}
 	return c.eachOf(ctx, withSource, func(v *vault) error { return v.backup(ctx, o) })
@@ -230,6 +234,9 @@ func (c *Chain) Restore(ctx context.Context, o RestoreOptions) error {
 		return err
 	}
 	defer unlock()
+	if err := v.notWritten(ctx); err != nil {
+		return err
+	}
 	v.goOnOrSay(ctx)
 	if what.To, err = v.restoreTo(o.To); err != nil {
 		return err

@@ -48,7 +48,7 @@ func (v *vault) keyFile() string { return filepath.Join(v.Source, gocryptfs.Reve
 func (v *vault) findKey(ctx context.Context, dry bool) ([]byte, error) {
 	if !v.HasSource() {
 		return nil, proto.Errorf(proto.Config, "the vault %s has no source", v.Name).
-			WithHint("add `source:` in %s; without one a vault can only be mounted and restored", v.Config.File)
+			WithHint("add `source:` in %s, or `writable: true` for a vault to write into; without either it can only be mounted and restored", v.Config.File)
 	}
 	fi, err := os.Stat(v.Source)
 	if err != nil {
@@ -81,7 +81,7 @@ func (v *vault) findKey(ctx context.Context, dry bool) ([]byte, error) {
 	if conf, err = v.state.Config(); err != nil {
 		return nil, proto.Errorf(proto.Internal, "cannot read the copy of the vault's configuration: %w", err)
 	}
-	if usable(conf) == nil {
+	if usable(conf) == nil || checkKey(conf) != nil { // of a vault that was written to, before there was a source
 		from = v.Destination.String()
 		if conf, err = v.remoteKey(ctx); err != nil || conf == nil {
 			return nil, err
@@ -209,7 +209,7 @@ func (v *vault) makeKey(ctx context.Context) error {
 	if err := v.writeKey(conf); err != nil {
 		return err
 	}
-	if err := v.state.SetConfig(conf); err != nil {
+	if err := v.keepCopy(conf); err != nil {
 		return err
 	}
 	v.showMasterKey(string(key))

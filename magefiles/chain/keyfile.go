@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -127,6 +128,17 @@ func (v *vault) goodCopy() []byte {
 		return nil
 	}
 	return usable(conf)
+}
+
+// keepCopy keeps a copy of the vault's configuration in the state folder. Another
+// one that lies there may be the only one of its vault, and is kept besides.
+func (v *vault) keepCopy(conf []byte) error {
+	if old, err := v.state.Config(); err == nil && len(old) > 0 && !bytes.Equal(old, conf) {
+		if _, err := v.state.Keep(old, time.Now()); err != nil {
+			return err
+		}
+	}
+	return v.state.SetConfig(conf)
 }
 
 // mendKey replaces a configuration in the source that is damaged by the copy, or

@@ -192,7 +192,12 @@ func (c *Chain) Unserve(ctx context.Context) error {
 		return err
 	}
 	return v.mounting(ctx, func(ctx context.Context) error {
-		if source, ok, err := hostmount.Mounted(v.Mountpoint); v.Writable && err == nil && ok {
+		st, err := v.status(ctx)
+		if err != nil {
+			return err
+		}
+		writable := st.View != nil && st.View.Writable // as it was mounted, whatever the configuration says now
+		if source, ok, err := hostmount.Mounted(v.Mountpoint); writable && err == nil && ok {
 			return proto.Errorf(proto.Busy, "%s is mounted on %s, and may have files that are not written yet", source, v.Mountpoint).
 				WithHint("run `fuseless close`, which waits for them")
 		}

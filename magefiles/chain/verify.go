@@ -53,6 +53,9 @@ func (v *vault) verify(ctx context.Context, o VerifyOptions) error {
 		return err
 	}
 	defer unlock()
+	if err := v.notWritten(ctx); err != nil {
+		return err
+	}
 	req := v.request(proto.OpVerify)
 	req.Verify = proto.VerifyOptions{Data: o.Data, Full: o.Full, Share: 100}
 	if o.Share != nil {

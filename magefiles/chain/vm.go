@@ -103,7 +103,7 @@ func (c *Chain) Destroy(ctx context.Context, yes bool) error {
 	if err := m.notAtWork(); err != nil {
 		return err
 	}
-	if derr != nil {
+	if derr != nil && proto.CodeOf(derr) != proto.Incomplete {
 		say("warning: %v", derr)
 	}
 	done, err := i.Alone(ctx)
@@ -117,7 +117,13 @@ func (c *Chain) Destroy(ctx context.Context, yes bool) error {
 			return err
 		}
 	}
-	return i.Delete(ctx)
+	if err := i.Delete(ctx); err != nil {
+		return err
+	}
+	if proto.CodeOf(derr) == proto.Incomplete {
+		return derr // files did not arrive, and lie in memory
+	}
+	return nil
 }
 
 // Shell is a shell in the guest. Without a terminal it reads its commands from

@@ -25,13 +25,15 @@ func (v *vault) initWritable(ctx context.Context) error {
 		}
 	}
 	if look.Config != nil && !look.Empty {
-		if v.goodCopy() == nil {
-			if err := v.state.SetConfig(look.Config); err != nil {
-				return err
-			}
+		if err := v.keepCopy(look.Config); err != nil {
+			return err
 		}
 		v.screen.Say("is initialised already")
 		return v.showUnshown(ctx, look.Config)
+	}
+	if look.Config == nil && v.goodCopy() != nil {
+		return proto.Errorf(proto.Vault, "the vault is no longer at %s", v.Destination).
+			WithHint("is its disk mounted there? for a new vault move the copy of the old one's key file away: %s", v.state.ConfigFile())
 	}
 	if err := v.require("gocryptfs"); err != nil {
 		return err
@@ -67,7 +69,7 @@ func (v *vault) initWritable(ctx context.Context) error {
 	if _, err := gocryptfs.ParseConfig(conf); err != nil {
 		return err
 	}
-	if err := v.state.SetConfig(conf); err != nil {
+	if err := v.keepCopy(conf); err != nil {
 		return err
 	}
 	if key == nil {
@@ -77,6 +79,22 @@ func (v *vault) initWritable(ctx context.Context) error {
 	v.showMasterKey(string(key))
 	_ = v.state.SetUnshown(false)
 	v.screen.Say("initialised: %s", v.Destination)
+	return nil
+}
+
+// notWritten refuses to read the vault past a server that may be writing into it:
+// what is half written would pass for damage, or for a file.
+func (v *vault) notWritten(ctx context.Context) error {
+	if !v.Writable {
+		return nil
+	}
+	st, err := v.status(ctx)
+	if err != nil {
+		return err
+	}
+	if st.View != nil && st.View.Writable {
+		return proto.Errorf(proto.Busy, "the vault %s is open to be written to", v.Name).WithHint("run `fuseless close` first")
+	}
 	return nil
 }
 

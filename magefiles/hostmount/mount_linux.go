@@ -157,7 +157,7 @@ func umountError(ctx context.Context, spec Spec, err error) error {
 		return err
 	case ended(err) && !spec.ReadOnly:
 		return proto.Errorf(proto.Busy, "unmounting %s: davfs2 has not uploaded everything, and nothing has moved for %v", spec.Mountpoint, uploadPatience).
-			WithHint("it goes on: start the server again, if it is down, and try again later; `fuseless down` ends it, and says what did not arrive")
+			WithHint("it goes on if the server runs: try again later; `fuseless down` ends it, and says what did not arrive")
 	case ended(err):
 		return proto.Errorf(proto.Busy, "unmounting %s: the server behind it does not answer", spec.Mountpoint).
 			WithHint("start the server again, or run `fuseless down`")

@@ -49,10 +49,19 @@ func (d Dir) Lock() (unlock func(), err error) {
 	return d.held(l), nil
 }
 
-// Other is the process that holds the vault's lock, such as "pid 12, since …",
+// Other is the process that holds one of the vault's locks, such as "pid 12, since …",
 // if that is another one than this; else "".
 func (d Dir) Other() string {
-	l := d.lock("lock")
+	for _, name := range []string{"lock", "mounts.lock"} {
+		if holder := d.other(name); holder != "" {
+			return holder
+		}
+	}
+	return ""
+}
+
+func (d Dir) other(name string) string {
+	l := d.lock(name)
 	if ok, err := l.TryLock(); ok || err != nil {
 		_ = l.Unlock()
 		return ""
@@ -67,8 +76,8 @@ func (d Dir) Other() string {
 	return "the process with " + string(b)
 }
 
-// LockMounts takes the lock of the targets that mount, serve and unmount. They
-// are short, so it waits for half a minute.
+// LockMounts takes the lock of the targets that mount, serve and unmount. Mostly
+// they are short, so it waits for half a minute; one may wait for uploads.
 func (d Dir) LockMounts(ctx context.Context) (unlock func(), err error) {
 	l := d.lock("mounts.lock")
 	limited, cancel := context.WithTimeout(ctx, 30*time.Second)
