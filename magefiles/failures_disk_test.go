@@ -40,9 +40,10 @@ func quota(l *lab) func() {
 	must(l.t, os.WriteFile(image, nil, 0o600))
 	must(l.t, os.Truncate(image, 128<<20)) // the least that btrfs wants
 	// It looks at every mount there is, and fails at one whose server is gone, as other
-	// tests have them: so it sees none of FUSE.
+	// tests have them: so it sees none of FUSE. -i: umount.davfs would wait for the end of
+	// another test's davfs2, and be found there as what that test has left.
 	l.do("unshare", "--mount", "sh", "-c",
-		`umount -a -l -t fuse,fuse.sshfs,fuse.gocryptfs,fuse.gocryptfs-reverse; exec mkfs.btrfs -q "$0"`, image)
+		`umount -i -a -l -t fuse,fuse.sshfs,fuse.gocryptfs,fuse.gocryptfs-reverse; exec mkfs.btrfs -q "$0"`, image)
 	mend := l.onDisk(dir, func() {
 		if out, err := exec.Command("mount", "-o", "loop", image, dir).CombinedOutput(); err != nil {
 			must(l.t, os.RemoveAll(filepath.Join(l.mem, "moved")))
