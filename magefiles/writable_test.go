@@ -182,7 +182,7 @@ func TestWritableInit(t *testing.T) {
 	// A disk that is not there is not taken for a vault that lost its configuration.
 	must(t, os.Rename(l.vault, l.vault+".away"))
 	l.refused(proto.Vault, []string{"open"}, "there is no vault")
-	l.refused(proto.Vault, []string{"init"}, "the vault is no longer at", "is its disk mounted")
+	l.refused(proto.Vault, []string{"init"}, "there is no vault at", "is its disk mounted")
 	gone(t, l.vault)
 	must(t, os.Rename(l.vault+".away", l.vault))
 	// A copy of another vault's is kept besides.

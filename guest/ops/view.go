@@ -46,7 +46,7 @@ func (r *run) mountView(ctx context.Context, cipher string) error {
 func (r *run) noVault() error {
 	e := proto.Errorf(proto.Vault, "there is no vault at %s", r.Destination.Label)
 	if r.Writable {
-		return e.WithHint("check the destination, and whether its disk is mounted there; `fuseless init` makes a new vault")
+		return e.WithHint("check the destination, and whether its disk is mounted there; `fuseless init` makes a new vault, if there never was one")
 	}
 	return e.WithHint("check the destination; run `fuseless backup` if there was no backup yet")
 }

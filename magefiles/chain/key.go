@@ -86,12 +86,15 @@ func (v *vault) findKey(ctx context.Context, dry bool) ([]byte, error) {
 		if conf, err = v.remoteKey(ctx); err != nil || conf == nil {
 			return nil, err
 		}
+		if err := checkKey(conf); err != nil {
+			return nil, err
+		}
 		if err := v.adopt(ctx); err != nil {
 			return nil, err
 		}
-	}
-	if err := checkKey(conf); err != nil {
-		return nil, err
+		if err := v.keepCopy(conf); err != nil { // another vault's may lie there
+			return nil, err
+		}
 	}
 	if err := v.unproven(); err != nil {
 		return nil, err

@@ -135,7 +135,7 @@ func (v *vault) goodCopy() []byte {
 func (v *vault) keepCopy(conf []byte) error {
 	if old, err := v.state.Config(); err == nil && len(old) > 0 && !bytes.Equal(old, conf) {
 		if _, err := v.state.Keep(old, time.Now()); err != nil {
-			return err
+			return proto.Errorf(proto.NoSpace, "cannot keep the old configuration: %w", err).WithHint("check the disk of %s", v.state.Path())
 		}
 	}
 	return v.state.SetConfig(conf)
@@ -145,7 +145,7 @@ func (v *vault) keepCopy(conf []byte) error {
 // by the vault's. The damaged one is kept in the state folder.
 func (v *vault) mendKey(look func() ([]byte, error), broken []byte, damage error) ([]byte, error) {
 	conf, from := v.goodCopy(), "the copy in "+v.state.Path()
-	if conf == nil {
+	if conf == nil || checkKey(conf) != nil {
 		var err error
 		if conf, err = look(); err != nil {
 			return nil, err

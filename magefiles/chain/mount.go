@@ -44,15 +44,31 @@ func (v *vault) remoteMount(ctx context.Context) error {
 	if err := v.require("gocryptfs", "fusermount3", "sshfs"); err != nil {
 		return err
 	}
+	if v.Writable {
+		// Kept until it is mounted: what verify and restore read is not written to meanwhile.
+		unlock, err := v.state.Lock()
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		v.goOnOrSay(ctx)
+		return v.mountMended(ctx, func() (func(), error) { return func() {}, nil })
+	}
 	if unlock, err := v.state.Lock(); err == nil { // else another run works on the vault, and has seen to it
 		v.goOnOrSay(ctx)
 		unlock()
 	}
-	err = v.mountVault(ctx)
+	return v.mountMended(ctx, v.state.Lock)
+}
+
+// mountMended is mountVault, once more if it is the vault's configuration that
+// hinders it and that could be put back, under lock.
+func (v *vault) mountMended(ctx context.Context, lock func() (unlock func(), err error)) error {
+	err := v.mountVault(ctx)
 	if proto.CodeOf(err) != proto.Vault {
 		return err
 	}
-	unlock, lerr := v.state.Lock()
+	unlock, lerr := lock()
 	if lerr != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func (m *Machine) converge(ctx context.Context) (action lima.Action, installed b
 			return lima.Nothing, false, err
 		}
 		if plan == lima.Restarted {
-			if err := m.notAtWork(); err != nil {
+			if err := m.notAtWork(false); err != nil { // who mounts is seen by viewLive
 				return lima.Nothing, false, err
 			}
 			done, err := i.Alone(ctx)
@@ -112,16 +112,20 @@ func (m *Machine) prepare(ctx context.Context, i *lima.Instance) (o lima.Options
 }
 
 // notAtWork says whether another process is at work in the VM, which a restart or
-// a stop would break.
-func (m *Machine) notAtWork() error {
+// a stop would break; with mounting also one that mounts, or waits for uploads.
+func (m *Machine) notAtWork(mounting bool) error {
 	for _, v := range m.chain.Config.Vaults {
 		st, err := state.Open(m.chain.instance, v.Name)
 		if err != nil {
 			return err
 		}
-		if holder := st.Other(); holder != "" {
+		holder := st.Other()
+		if holder == "" && mounting {
+			holder = st.OtherMounting()
+		}
+		if holder != "" {
 			return proto.Errorf(proto.Busy, "%s is at work in the VM, on the vault %s", holder, v.Name).
-				WithHint("wait until it has ended")
+				WithHint("wait until it has ended, or stop it")
 		}
 	}
 	return nil

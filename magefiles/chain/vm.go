@@ -47,7 +47,7 @@ func (m *Machine) stop(ctx context.Context) error {
 	if s := i.Quick(); s == lima.Absent || s == lima.Stopped {
 		return nil
 	}
-	if err := m.notAtWork(); err != nil {
+	if err := m.notAtWork(true); err != nil {
 		return err
 	}
 	done, err := i.Alone(ctx)
@@ -100,11 +100,11 @@ func (c *Chain) Destroy(ctx context.Context, yes bool) error {
 	// What hangs in the VM goes with it; what is on this machine must be said.
 	go m.probe(ctx)
 	derr := c.down(ctx, c.Config.Vaults, true)
-	if err := m.notAtWork(); err != nil {
-		return err
+	if derr != nil {
+		say("warning: %v", derr) // now, whatever comes: it may name files that lie in memory
 	}
-	if derr != nil && proto.CodeOf(derr) != proto.Incomplete {
-		say("warning: %v", derr)
+	if err := m.notAtWork(true); err != nil {
+		return err
 	}
 	done, err := i.Alone(ctx)
 	if err != nil {
@@ -121,7 +121,7 @@ func (c *Chain) Destroy(ctx context.Context, yes bool) error {
 		return err
 	}
 	if proto.CodeOf(derr) == proto.Incomplete {
-		return derr // files did not arrive, and lie in memory
+		return derr
 	}
 	return nil
 }

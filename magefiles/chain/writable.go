@@ -32,8 +32,8 @@ func (v *vault) initWritable(ctx context.Context) error {
 		return v.showUnshown(ctx, look.Config)
 	}
 	if look.Config == nil && v.goodCopy() != nil {
-		return proto.Errorf(proto.Vault, "the vault is no longer at %s", v.Destination).
-			WithHint("is its disk mounted there? for a new vault move the copy of the old one's key file away: %s", v.state.ConfigFile())
+		return proto.Errorf(proto.Vault, "there is no vault at %s, and a copy of a vault's key file is kept here", v.Destination).
+			WithHint("is its disk mounted there, and the destination right? for a new vault move the copy away: %s", v.state.ConfigFile())
 	}
 	if err := v.require("gocryptfs"); err != nil {
 		return err

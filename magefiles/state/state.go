@@ -49,16 +49,12 @@ func (d Dir) Lock() (unlock func(), err error) {
 	return d.held(l), nil
 }
 
-// Other is the process that holds one of the vault's locks, such as "pid 12, since …",
+// Other is the process that holds the vault's lock, such as "pid 12, since …",
 // if that is another one than this; else "".
-func (d Dir) Other() string {
-	for _, name := range []string{"lock", "mounts.lock"} {
-		if holder := d.other(name); holder != "" {
-			return holder
-		}
-	}
-	return ""
-}
+func (d Dir) Other() string { return d.other("lock") }
+
+// OtherMounting is Other for the lock of LockMounts.
+func (d Dir) OtherMounting() string { return d.other("mounts.lock") }
 
 func (d Dir) other(name string) string {
 	l := d.lock(name)
