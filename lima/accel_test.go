@@ -57,7 +57,7 @@ func TestFirmwareRuns(t *testing.T) {
 		t.Skip("a PC's firmware is for Linux on amd64")
 	}
 	if firmware(lookPath("qemu-system-x86_64")) == "" {
-		t.Skip("no UEFI firmware; `go tool mage e2e` installs it (Debian: ovmf)")
+		t.Skip("no UEFI firmware; `go tool mage test` installs it (Debian: ovmf)")
 	}
 	begin := time.Now()
 	if ok, why := firmwareRuns(t.Context(), "tcg", "max"); !ok || time.Since(begin) < firmwareTime {

@@ -1,23 +1,15 @@
 package e2e
 
-import (
-	"runtime"
-
-	"fuseless/magefiles/prereq"
-)
+import "fuseless/magefiles/prereq"
 
 // Needs is what a run needs: to make a guest image and run it, an ordinary
 // user, and all that a Linux host needs for itself as the guest, since one
 // vault is switched between the two.
 func Needs() []prereq.Need {
-	firmware, firmwarePackage := "/usr/share/OVMF", "ovmf"
-	if runtime.GOARCH == "arm64" {
-		firmware, firmwarePackage = "/usr/share/AAVMF", "qemu-efi-aarch64"
-	}
 	return append(prereq.LocalGuest(),
 		prereq.QEMU(),
 		prereq.Need{Program: "qemu-img", Apt: "qemu-utils", Why: "makes the VM's disk"},
-		prereq.Need{File: firmware, Apt: firmwarePackage, Why: "is the VM's firmware"},
+		prereq.Firmware(),
 		// Without it Lima serves them by code of its own, with other limits.
 		prereq.Need{File: "/usr/lib/openssh/sftp-server", Apt: "openssh-sftp-server", Why: "shows the VM the sources, read-only"},
 		prereq.Need{Program: "mmdebstrap", Apt: "mmdebstrap", Why: "makes the guest image from packages"},

@@ -91,10 +91,19 @@ func QEMU() Need {
 	return Need{Program: "qemu-system-x86_64", Apt: "qemu-system-x86", Why: "runs the VM"}
 }
 
+// Firmware is the UEFI firmware of a VM on Linux.
+func Firmware() Need {
+	n := Need{File: "/usr/share/OVMF", Apt: "ovmf", Why: "is the VM's firmware"}
+	if runtime.GOARCH == "arm64" {
+		n.File, n.Apt = "/usr/share/AAVMF", "qemu-efi-aarch64"
+	}
+	return n
+}
+
 // Tests is what the tests need besides LocalGuest.
 func Tests() []Need {
 	return append(Bench(),
-		QEMU(), // the tests of the probe for KVM
+		QEMU(), Firmware(), // the tests of the probe for KVM
 		Need{Program: "python3", Apt: "python3", Why: "is at both ends of a forwarded socket in a test"},
 		Need{Program: "gcc", Apt: "gcc", Why: "builds the tests with the race detector"},
 		Need{File: "/usr/include/stdlib.h", Apt: "libc6-dev", Dnf: "glibc-devel", Why: "builds the tests with the race detector"},
