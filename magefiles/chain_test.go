@@ -92,10 +92,7 @@ func unseen(t *testing.T, s *sampler.Sampler) {
 // TestChain is the product's main job, from init to down, on a source with
 // every nasty thing.
 func TestChain(t *testing.T) {
-	needs(t, "mount.davfs")
-	if os.Getuid() != 0 {
-		t.Skip("davfs2 needs root")
-	}
+	needsDavFS(t)
 	l := newLab(t)
 	testChain(l)
 	c := l.server.Counters()

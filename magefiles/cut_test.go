@@ -144,10 +144,8 @@ func TestReadersOverCutLink(t *testing.T) {
 	for _, kind := range cutKinds {
 		t.Run(kind.name, func(t *testing.T) {
 			l := &viewLab{linkLab: newLinkLab(t)}
-			needs(t, "mount.davfs", "curl", "rclone")
-			if os.Getuid() != 0 {
-				t.Skip("davfs2 needs root")
-			}
+			needs(t, "curl", "rclone")
+			needsDavFS(t)
 			cuts := []time.Duration{10 * time.Second, 120 * time.Second}
 			folder := func(cut time.Duration, r reader) string { return fmt.Sprintf("%v/%s", cut, r.name) }
 			for _, cut := range cuts {

@@ -66,9 +66,7 @@ func fileContent(i int) []byte {
 // hostMount mounts it on the host.
 func (l *viewLab) hostMount() {
 	l.t.Helper()
-	if os.Getuid() != 0 {
-		l.t.Skip("davfs2 needs root")
-	}
+	needsDavFS(l.t)
 	l.ok("hostMount")
 	l.host = true
 	l.list()

@@ -71,6 +71,15 @@ func needs(t *testing.T, programs ...string) {
 	}
 }
 
+// needsDavFS is needs for a test that mounts on the host.
+func needsDavFS(t *testing.T) {
+	t.Helper()
+	needs(t, "mount.davfs")
+	if os.Getuid() != 0 {
+		t.Skip("davfs2 needs root; as an ordinary user TestDemoAsUser mounts it")
+	}
+}
+
 // TestScripts runs the command line's own scripts.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{

@@ -137,10 +137,7 @@ func within(t *testing.T, d time.Duration, what string, is func() bool) {
 // forced command, and looks at what it was asked for.
 func TestChainRestricted(t *testing.T) {
 	t.Parallel()
-	needs(t, "mount.davfs")
-	if os.Getuid() != 0 {
-		t.Skip("davfs2 needs root")
-	}
+	needsDavFS(t)
 	l, asked := restrictedLab(t)
 	must(t, os.Remove(l.source))
 	_, err := nasty.Make(l.source, nasty.Options{Bulk: 1 << 20, Special: true})

@@ -42,15 +42,11 @@ func (r *run) newConfig(ctx context.Context) (config []byte, key proto.Secret, e
 // it. Where one is that was not finished (its configuration comes first) it adds what is
 // missing; a whole one it leaves alone.
 func (r *run) initWritable(ctx context.Context) error {
-	st, err := store.Open(ctx, r.Destination)
+	st, look, err := r.openAndLook(ctx)
 	if err != nil {
 		return err
 	}
 	defer st.Close()
-	look, err := lookAt(st, r.Destination)
-	if err != nil {
-		return err
-	}
 	if look.Exists && !look.Empty {
 		if look.Config == nil {
 			return holdsOther(r.Destination)
@@ -105,16 +101,25 @@ func (r *run) addDirIV(st store.FS, parsed *gocryptfs.Config) error {
 // look tells what lies at the destination.
 func (r *run) look(ctx context.Context) error {
 	return r.step(ctx, proto.StepConnect, func() error {
-		st, err := store.Open(ctx, r.Destination)
+		st, look, err := r.openAndLook(ctx)
 		if err != nil {
 			return err
 		}
 		defer st.Close()
-		look, err := lookAt(st, r.Destination)
-		if err != nil {
-			return err
-		}
 		r.event(proto.Event{Kind: proto.KindResult, Look: look})
 		return nil
 	})
+}
+
+func (r *run) openAndLook(ctx context.Context) (store.FS, *proto.Look, error) {
+	st, err := store.Open(ctx, r.Destination)
+	if err != nil {
+		return nil, nil, err
+	}
+	look, err := lookAt(st, r.Destination)
+	if err != nil {
+		st.Close()
+		return nil, nil, err
+	}
+	return st, look, nil
 }

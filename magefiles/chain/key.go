@@ -190,24 +190,13 @@ func (v *vault) makeKey(ctx context.Context) error {
 	}
 	req := v.request(proto.OpInit)
 	req.Passphrase = pass
-	var conf, key []byte
-	if err := v.do(ctx, req, func(e proto.Event) {
-		switch e.Kind {
-		case proto.KindConfig:
-			conf = e.Data
-		case proto.KindMasterKey:
-			key = e.Data
-		}
-	}); err != nil {
+	conf, key, err := v.initConfig(ctx, req)
+	if err != nil {
 		return err
 	}
 	v.tidy()
-	if _, err := gocryptfs.ParseConfig(conf); err != nil {
+	if err := v.toBeShown(); err != nil {
 		return err
-	}
-	// A run that ends here is told to the next one: the master key must be seen.
-	if err := v.state.SetUnshown(true); err != nil {
-		return proto.Errorf(proto.NoSpace, "cannot write to the state folder: %w", err).WithHint("check the disk of %s; nothing was changed", v.state.Path())
 	}
 	if err := v.writeKey(conf); err != nil {
 		return err
@@ -218,6 +207,31 @@ func (v *vault) makeKey(ctx context.Context) error {
 	v.showMasterKey(string(key))
 	_ = v.state.SetUnshown(false)
 	v.screen.Say("initialised: %s", v.keyFile())
+	return nil
+}
+
+// initConfig lets the guest make a configuration; key is its master key, nil if there
+// was one already.
+func (v *vault) initConfig(ctx context.Context, req proto.Request) (conf, key []byte, err error) {
+	if err := v.do(ctx, req, func(e proto.Event) {
+		switch e.Kind {
+		case proto.KindConfig:
+			conf = e.Data
+		case proto.KindMasterKey:
+			key = e.Data
+		}
+	}); err != nil {
+		return nil, nil, err
+	}
+	_, err = gocryptfs.ParseConfig(conf)
+	return conf, key, err
+}
+
+// toBeShown is told to the next run, if this one ends before the master key was seen.
+func (v *vault) toBeShown() error {
+	if err := v.state.SetUnshown(true); err != nil {
+		return proto.Errorf(proto.NoSpace, "cannot write to the state folder: %w", err).WithHint("check the disk of %s; nothing was changed", v.state.Path())
+	}
 	return nil
 }
 

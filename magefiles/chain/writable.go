@@ -43,10 +43,8 @@ func (v *vault) initWritable(ctx context.Context) error {
 		if req.Passphrase, err = v.newPassphrase(ctx); err != nil {
 			return err
 		}
-		// A run that ends here is told to the next one: the master key must be seen.
-		if err := v.state.SetUnshown(true); err != nil {
-			return proto.Errorf(proto.NoSpace, "cannot write to the state folder: %w", err).
-				WithHint("check the disk of %s; nothing was changed", v.state.Path())
+		if err := v.toBeShown(); err != nil {
+			return err
 		}
 	}
 	socket, stop, err := v.bridge(ctx, false)
@@ -55,18 +53,8 @@ func (v *vault) initWritable(ctx context.Context) error {
 	}
 	defer stop()
 	req.Destination.Socket = socket
-	var conf, key []byte
-	if err := v.do(ctx, req, func(e proto.Event) {
-		switch e.Kind {
-		case proto.KindConfig:
-			conf = e.Data
-		case proto.KindMasterKey:
-			key = e.Data
-		}
-	}); err != nil {
-		return err
-	}
-	if _, err := gocryptfs.ParseConfig(conf); err != nil {
+	conf, key, err := v.initConfig(ctx, req)
+	if err != nil {
 		return err
 	}
 	if err := v.keepCopy(conf); err != nil {
