@@ -174,49 +174,6 @@ func (d *Dir) list(name string) (infos []fs.FileInfo, hidden []string, err error
 	return infos, hidden, nil
 }
 
-// readdir reads the folder once. A File that a Root opened describes its
-// entries relative to its own descriptor (fstatat), so that no parent folder is opened
-// per entry.
-func (d *Dir) readdir(name string) ([]fs.FileInfo, error) {
-	f, err := d.root.OpenFile(name, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, readError("readdir", name, err)
-	}
-	defer f.Close()
-	infos, err := f.Readdir(-1)
-	if errors.Is(err, fs.ErrPermission) {
-		// The folder can be read but not searched (r--): only names are to be had.
-		return d.names(name)
-	}
-	return infos, err
-}
-
-func (d *Dir) names(name string) ([]fs.FileInfo, error) {
-	f, err := d.root.OpenFile(name, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, readError("readdir", name, err)
-	}
-	defer f.Close()
-	names, err := f.Readdirnames(-1)
-	if err != nil {
-		return nil, err
-	}
-	infos := make([]fs.FileInfo, 0, len(names))
-	for _, n := range names {
-		fi, err := d.root.Lstat(path.Join(name, n))
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-		case errors.Is(err, fs.ErrPermission):
-			infos = append(infos, unknown{n, err})
-		case err != nil:
-			return nil, err
-		default:
-			infos = append(infos, fi)
-		}
-	}
-	return infos, nil
-}
-
 func (d *Dir) Open(_ context.Context, name string) (File, error) {
 	// Looked at first: opening a FIFO wakes its writer, opening a device may
 	// do anything. O_NONBLOCK in case it became a FIFO in between.

@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"path"
 	"strings"
 )
 
@@ -65,11 +64,24 @@ func (s *Server) propfind(w http.ResponseWriter, r *http.Request, name string) {
 	// begin with that path (its webdav.c, prop_result).
 	m.write(name, stored, self)
 	for _, fi := range entries {
-		m.write(path.Join(name, fi.Name()), path.Join(stored, fi.Name()), fi)
+		shown := joined(name, fi.Name())
+		entry := shown
+		if stored != name {
+			entry = joined(stored, fi.Name())
+		}
+		m.write(shown, entry, fi)
 	}
 	if err := m.close(); err != nil {
 		panic(http.ErrAbortHandler) // the client is gone
 	}
+}
+
+// joined is path.Join for a clean folder and what is in it.
+func joined(folder, base string) string {
+	if folder == "." {
+		return base
+	}
+	return folder + "/" + base
 }
 
 // wanted is what a PROPFIND asks for: all properties with some more, their

@@ -1,0 +1,126 @@
+package webdav
+
+import (
+	"cmp"
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"runtime"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// readdir reads the folder once. Its entries are described relative to its own
+// descriptor (fstatat), so that no parent folder is opened per entry, by all
+// processors: that is most of what a listing costs where nothing has to be waited for.
+func (d *Dir) readdir(name string) ([]fs.FileInfo, error) {
+	f, err := d.root.OpenFile(name, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, readError("readdir", name, err)
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	const alone = 64 // so few are not worth another goroutine
+	share := max(alone, (len(names)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0))
+	parts := slices.Collect(slices.Chunk(names, share))
+	infos, errs := make([][]fs.FileInfo, len(parts)), make([]error, len(parts))
+	var wg sync.WaitGroup
+	for i, part := range parts {
+		if i == len(parts)-1 {
+			infos[i], errs[i] = describeAll(f, name, part)
+			break
+		}
+		wg.Go(func() { infos[i], errs[i] = describeAll(f, name, part) })
+	}
+	wg.Wait()
+	return slices.Concat(infos...), errors.Join(errs...)
+}
+
+// describeAll describes these entries of the open folder f, which is called folder. One
+// that is gone meanwhile is left out. Of one in a folder that can be read but not
+// searched (r--) only the name is to be had.
+func describeAll(f *os.File, folder string, names []string) (infos []fs.FileInfo, err error) {
+	c, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	cerr := c.Control(func(fd uintptr) {
+		infos = make([]fs.FileInfo, 0, len(names))
+		entries := make([]dirEntry, len(names))
+		for i, n := range names {
+			serr := entries[i].stat(int(fd), n)
+			switch {
+			case serr == nil:
+				infos = append(infos, &entries[i])
+			case errors.Is(serr, fs.ErrNotExist):
+			case errors.Is(serr, fs.ErrPermission):
+				infos = append(infos, unknown{n, serr})
+			default:
+				err = &fs.PathError{Op: "stat", Path: path.Join(folder, n), Err: serr}
+				return
+			}
+		}
+	})
+	return infos, cmp.Or(err, cerr)
+}
+
+// dirEntry is the FileInfo of an entry of a folder. It is small, since listings are kept.
+type dirEntry struct {
+	name     string
+	size     int64
+	mode     fs.FileMode
+	modified unix.Timespec
+	id       fileID
+}
+
+// fileID is what tells files apart.
+type fileID struct{ dev, ino uint64 }
+
+// stat is lstat(2) of name, relative to the folder.
+func (e *dirEntry) stat(folder int, name string) error {
+	var st unix.Stat_t
+	err := error(unix.EINTR)
+	for err == unix.EINTR {
+		err = unix.Fstatat(folder, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	*e = dirEntry{name, st.Size, fileMode(uint32(st.Mode)), st.Mtim, fileID{uint64(st.Dev), st.Ino}}
+	return err
+}
+
+// fileMode is the type and the permissions of a st_mode (inode(7)).
+func fileMode(m uint32) fs.FileMode {
+	perm := fs.FileMode(m & 0o777)
+	switch m & unix.S_IFMT {
+	case unix.S_IFREG:
+		return perm
+	case unix.S_IFDIR:
+		return perm | fs.ModeDir
+	case unix.S_IFLNK:
+		return perm | fs.ModeSymlink
+	case unix.S_IFIFO:
+		return perm | fs.ModeNamedPipe
+	case unix.S_IFSOCK:
+		return perm | fs.ModeSocket
+	case unix.S_IFBLK:
+		return perm | fs.ModeDevice
+	case unix.S_IFCHR:
+		return perm | fs.ModeDevice | fs.ModeCharDevice
+	}
+	return perm | fs.ModeIrregular
+}
+
+func (e *dirEntry) Name() string       { return e.name }
+func (e *dirEntry) Size() int64        { return e.size }
+func (e *dirEntry) Mode() fs.FileMode  { return e.mode }
+func (e *dirEntry) ModTime() time.Time { return time.Unix(e.modified.Unix()) }
+func (e *dirEntry) IsDir() bool        { return e.mode.IsDir() }
+func (e *dirEntry) Sys() any           { return e.id }
