@@ -28,8 +28,7 @@ type FS interface {
 	Open(ctx context.Context, name string) (File, error)
 }
 
-// File is an open file. If it is an *os.File, the kernel copies it to the
-// socket (sendfile).
+// File is an open file.
 type File interface {
 	io.ReadSeekCloser
 	Stat() (fs.FileInfo, error)

@@ -5,7 +5,6 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"os"
 	"sync"
 )
 
@@ -258,13 +257,10 @@ func (g *getWriter) readFrom(src io.Reader) (int64, error) {
 			return 0, err
 		}
 		lr.R = f
-		// The bare *os.File, for sendfile.
-		if k, ok := f.(interface{ kernel() *os.File }); ok && k.kernel() != nil {
-			lr.R = k.kernel()
+		if lr.N <= wholeMax {
+			return g.readWhole(lr)
 		}
-	}
-	if ok && lr.N > 0 && lr.N <= wholeMax {
-		return g.readWhole(lr)
+		return g.readPieces(lr)
 	}
 	var first [512]byte
 	n, err := io.ReadAtLeast(lr, first[:], 1)
@@ -273,14 +269,6 @@ func (g *getWriter) readFrom(src io.Reader) (int64, error) {
 		return 0, err
 	case n == 0 && ok && lr.N > 0:
 		return 0, errShort
-	}
-	if f, isFile := lr.R.(*os.File); isFile {
-		// From the first byte, as sendfile sends whole pages faster than parts of two.
-		if _, err := f.Seek(int64(-n), io.SeekCurrent); err != nil {
-			return 0, err
-		}
-		lr.N += int64(n)
-		n = 0
 	}
 	if err := g.send(); err != nil {
 		return 0, err

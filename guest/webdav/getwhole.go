@@ -6,7 +6,7 @@ import (
 )
 
 // wholeMax is up to what size, in bytes, a body is read before the first byte of it is
-// sent: for so little, a read costs less than sendfile, and whatever fails is a 5xx.
+// sent: whatever fails is then a 5xx.
 const wholeMax = 16 << 10
 
 var wholes = sync.Pool{New: func() any { return new([wholeMax]byte) }}

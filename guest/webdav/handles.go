@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 )
@@ -180,12 +179,6 @@ func (f *sharedFile) Close() (err error) {
 		}
 	})
 	return err
-}
-
-// kernel is the file for sendfile, nil if others may be reading it, too.
-func (f *sharedFile) kernel() *os.File {
-	k, _ := f.ReadSeeker.(*os.File)
-	return k
 }
 
 // replaced is closed when the file was replaced by another one: what is read from

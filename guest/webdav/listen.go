@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,8 +16,8 @@ const (
 	maxHeaderBytes = 64 << 10
 	headerTimeout  = 10 * time.Second
 	idleTimeout    = 2 * time.Minute
-	writeTimeout   = 2 * time.Minute // for a client to take in writePiece bytes, or what there is
-	writePiece     = 1 << 20
+	writeTimeout   = 2 * time.Minute // for a client to take in what is written at once
+	writePiece     = 1 << 20         // bytes that are written at once, at most
 	shutdownGrace  = 3 * time.Second // for requests in progress
 )
 
@@ -65,7 +64,7 @@ func hangUp(r *http.Request) {
 }
 
 // cappedListener closes connections beyond max. (netutil's LimitListener lets
-// them wait instead, and its connections hide sendfile.)
+// them wait instead.)
 type cappedListener struct {
 	net.Listener
 	max   int64
@@ -93,8 +92,7 @@ func (l *cappedListener) Accept() (net.Conn, error) {
 }
 
 // tcpConn gives up a client that takes nothing in, which net/http by its
-// WriteTimeout could only do for whole responses, however long. It has TCPConn's
-// ReadFrom for files, which is what sends them by sendfile.
+// WriteTimeout could only do for whole responses, however long.
 type tcpConn struct {
 	*net.TCPConn
 	timeout time.Duration
@@ -112,26 +110,9 @@ func (c *tcpConn) Write(p []byte) (int, error) {
 	return c.TCPConn.Write(p)
 }
 
+// ReadFrom is by Write, so that time spent waiting for the source does not count.
 func (c *tcpConn) ReadFrom(r io.Reader) (n int64, err error) {
-	lr, ok := r.(*io.LimitedReader)
-	if ok {
-		_, ok = lr.R.(*os.File)
-	}
-	if !ok {
-		// By Write, so that time spent waiting for the source does not count.
-		return io.Copy(struct{ io.Writer }{c}, r)
-	}
-	for lr.N > 0 {
-		piece := &io.LimitedReader{R: lr.R, N: min(lr.N, writePiece)}
-		c.renew()
-		m, err := c.TCPConn.ReadFrom(piece)
-		n += m
-		lr.N -= m
-		if err != nil || piece.N > 0 {
-			return n, err // or the file is at its end
-		}
-	}
-	return n, nil
+	return io.Copy(struct{ io.Writer }{c}, r)
 }
 
 func (c *tcpConn) Close() error {
