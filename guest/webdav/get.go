@@ -257,10 +257,12 @@ func (g *getWriter) readFrom(src io.Reader) (int64, error) {
 			return 0, err
 		}
 		lr.R = f
-		if lr.N <= wholeMax {
-			return g.readWhole(lr)
+		if lr.N > wholeMax {
+			return g.readPieces(lr)
 		}
-		return g.readPieces(lr)
+	}
+	if ok && lr.N > 0 && lr.N <= wholeMax {
+		return g.readWhole(lr)
 	}
 	var first [512]byte
 	n, err := io.ReadAtLeast(lr, first[:], 1)

@@ -7,8 +7,8 @@ import (
 )
 
 // A body that is not read whole is read in pieces of so many bytes, beginning with the
-// least, and in larger ones as long as each is there within pieceSoon: the first byte is not
-// to wait for much that comes over a slow link.
+// least, and in larger ones as long as each is there within pieceSoon: nobody is to wait
+// for much that comes over a slow link.
 //
 // sendfile(2), which this took the place of, hands on pages of the page cache, 64 KiB at a time: over
 // loopback that gives 0.8 of what copying gives (`mage bench local`), and a file that
@@ -55,6 +55,8 @@ func (g *getWriter) readPieces(lr *io.LimitedReader) (sent int64, err error) {
 		}
 		if time.Since(begun) < pieceSoon {
 			size = min(2*size, len(buf))
+		} else {
+			size = max(size/2, pieceMin)
 		}
 		m, err := g.ResponseWriter.Write(buf[:n])
 		sent += int64(m)
