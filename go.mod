@@ -24,6 +24,7 @@ require (
 	github.com/moby/sys/mountinfo v0.7.3
 	github.com/pkg/sftp v1.13.12
 	github.com/pkg/xattr v0.4.12
+	github.com/rfjakob/eme v1.1.2
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/sabhiram/go-gitignore v0.0.0-20210923224102-525f6e181f06
 	github.com/schollz/progressbar/v3 v3.19.1

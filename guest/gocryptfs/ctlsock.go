@@ -97,6 +97,6 @@ func (n *Names) Encrypt(plain string) (string, error) { return n.ask(ctlRequest{
 // not one of the user's.
 func Virtual(enc string) bool {
 	b := path.Base(enc)
-	return b == ConfigName || b == "gocryptfs.diriv" ||
-		strings.HasPrefix(b, "gocryptfs.longname.") && strings.HasSuffix(b, ".name")
+	return b == ConfigName || b == DirIVName ||
+		strings.HasPrefix(b, longNamePrefix) && strings.HasSuffix(b, longNameSuffix)
 }

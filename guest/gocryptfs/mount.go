@@ -21,6 +21,7 @@ import (
 type Mount struct {
 	Path   string // mount point
 	Socket string // control socket; empty if there is none
+	KeptFD int    // what Options.Keep is in gocryptfs's process
 	daemon *proc.Daemon
 }
 
@@ -33,6 +34,8 @@ type Options struct {
 	Config  string   // file of the configuration; empty: the one in the folder
 
 	Writable bool // forward only
+
+	Keep *os.File // stays open as long as gocryptfs runs; nil: nothing
 }
 
 // Start mounts dir at mountpoint, read-only unless o says otherwise, and returns when the kernel has
@@ -59,7 +62,11 @@ func Start(ctx context.Context, dir, mountpoint string, pass proto.Secret, o Opt
 		argv = append(argv, "-config", o.Config)
 	}
 	argv = append(argv, "--", dir, mountpoint)
-	d, err := proc.StartDaemon(proc.Cmd{Argv: argv, Secrets: secrets}, o.Log)
+	cmd := proc.Cmd{Argv: argv, Secrets: secrets}
+	if o.Keep != nil {
+		cmd.Files = []*os.File{o.Keep}
+	}
+	d, err := proc.StartDaemon(cmd, o.Log)
 	if err != nil {
 		return nil, proto.Errorf(proto.Prerequisite, "cannot %s: %w", what, err).
 			WithHint("install it: `apt-get install gocryptfs`")
@@ -67,7 +74,7 @@ func Start(ctx context.Context, dir, mountpoint string, pass proto.Secret, o Opt
 	if o.Reverse {
 		limit(d.Pid)
 	}
-	m := &Mount{Path: mountpoint, Socket: o.Socket, daemon: d}
+	m := &Mount{Path: mountpoint, Socket: o.Socket, KeptFD: 3 + len(secrets), daemon: d}
 	if err := mounts.Wait(ctx, mountpoint, d.Ended); err != nil {
 		d.Kill()
 		if _, uerr := mounts.Unmount(ctx, mountpoint, time.Second); uerr != nil {

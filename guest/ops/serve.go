@@ -68,6 +68,12 @@ func (r *run) startServer(ctx context.Context) error {
 	case s.Writable:
 		options = nil
 	}
+	var files []*os.File
+	if key := r.keptNameKey(); key != nil {
+		defer key.Close()
+		files = append(files, key)
+		options = append(options, "-vault", r.remotePath(), "-name-key", "/dev/fd/4") // after the credentials
+	}
 	out, in, err := os.Pipe()
 	if err != nil {
 		return err
@@ -79,6 +85,7 @@ func (r *run) startServer(ctx context.Context) error {
 			"-credentials", "/dev/fd/3",
 		}, options...),
 		Secrets: [][]byte{[]byte(s.User + ":" + s.Password + "\n")},
+		Files:   files,
 		Stdout:  in,
 	}, r.log("webdav"))
 	in.Close()

@@ -3,25 +3,30 @@
 package ops
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"fuseless/guest/gocryptfs"
 	"fuseless/guest/proto"
 )
 
 func (r *run) mountView(ctx context.Context, cipher string) error {
-	if _, err := os.Stat(filepath.Join(cipher, gocryptfs.ConfigName)); err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			return r.noVault()
-		}
+	config, err := readConfig(ctx, filepath.Join(cipher, gocryptfs.ConfigName))
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, os.ErrNotExist):
+		return r.noVault()
+	case err != nil:
 		return proto.Errorf(proto.Remote, "cannot read the vault at %s: %w", r.Destination.Label, err).
 			WithHint("check that you may read the folder there, and run it again when the connection is back")
-	}
-	if r.Writable {
-		if err := r.mayWrite(filepath.Join(cipher, gocryptfs.ConfigName)); err != nil {
+	case r.Writable:
+		if err := r.mayWrite(config); err != nil {
 			return err
 		}
 	}
@@ -29,18 +34,48 @@ func (r *run) mountView(ctx context.Context, cipher string) error {
 	if err := os.Mkdir(mp, 0o700); err != nil && !os.IsExist(err) {
 		return err
 	}
-	m, err := gocryptfs.Start(ctx, cipher, mp, r.Passphrase, gocryptfs.Options{Log: r.log("gocryptfs"), Writable: r.Writable})
+	key := r.keepNameKey(ctx, config)
+	defer key.close()
+	m, err := gocryptfs.Start(ctx, cipher, mp, r.Passphrase, gocryptfs.Options{Log: r.log("gocryptfs"), Writable: r.Writable, Keep: key.file})
 	if err != nil {
 		return err
 	}
 	// It has begun when it answers, whatever that is: a remote may refuse what others do not.
-	_ = interruptible(ctx, func() error { _, err := os.Stat(mp); return err })
+	// A name is asked for, which gocryptfs cannot answer without the root's directory IV: it has
+	// that for the next minute, and over the link it would cost who comes first three round trips.
+	_ = interruptible(ctx, func() error { _, err := os.Lstat(filepath.Join(mp, ".fuseless")); return err })
+	there := key.wait()
 	if ctx.Err() != nil {
 		m.Close(context.WithoutCancel(ctx))
 		return ctx.Err()
 	}
 	r.setReadAhead(ctx, mp)
-	return writeJSON(mp+".json", viewFile{identify(m.Pid()), r.Writable})
+	view := viewFile{identity: identify(m.Pid()), Writable: r.Writable}
+	if there {
+		view.NameKey = m.KeptFD
+	}
+	return writeJSON(mp+".json", view)
+}
+
+// readConfig reads the configuration of a vault. The remote may show anything under that name.
+func readConfig(ctx context.Context, path string) (config []byte, err error) {
+	const most = 1 << 20 // bytes; gocryptfs writes some hundred
+	err = interruptible(ctx, func() error {
+		f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+			return cmp.Or(err, errors.New(gocryptfs.ConfigName+" is no file"))
+		}
+		config, err = io.ReadAll(io.LimitReader(f, most))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return config, nil
 }
 
 func (r *run) noVault() error {
@@ -55,6 +90,7 @@ func (r *run) noVault() error {
 type viewFile struct {
 	identity
 	Writable bool `json:"writable,omitempty"`
+	NameKey  int  `json:"name_key,omitempty"` // gocryptfs's descriptor of it; 0: there is none
 }
 
 // viewWritable says whether the view was mounted to be written to.
@@ -65,13 +101,8 @@ func (r *run) viewWritable() bool {
 
 // mayWrite refuses to write into the image of a source: the next backup would take
 // what is written for deleted.
-func (r *run) mayWrite(config string) error {
-	b, err := os.ReadFile(config)
-	if err != nil {
-		return proto.Errorf(proto.Remote, "cannot read the vault's configuration at %s: %w", r.Destination.Label, err).
-			WithHint("run it again when the connection is back")
-	}
-	parsed, err := gocryptfs.ParseConfig(b)
+func (r *run) mayWrite(config []byte) error {
+	parsed, err := gocryptfs.ParseConfig(config)
 	switch {
 	case err != nil:
 		return err

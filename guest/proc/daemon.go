@@ -53,6 +53,7 @@ func StartDaemon(cmd Cmd, log string) (*Daemon, error) {
 		defer r.Close()
 		c.ExtraFiles = append(c.ExtraFiles, r)
 	}
+	c.ExtraFiles = append(c.ExtraFiles, cmd.Files...)
 	d := &Daemon{log: log}
 	if fi, err := out.Stat(); err == nil {
 		d.start = fi.Size()

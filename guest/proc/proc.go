@@ -32,6 +32,9 @@ type Cmd struct {
 	// reading end of a pipe that holds the secret. So a secret is never in
 	// argv, in the environment or on a disk.
 	Secrets [][]byte
+
+	// Files become the ones after these.
+	Files []*os.File
 }
 
 // ExitError is a process that ended with another status than 0.
@@ -150,6 +153,7 @@ func Start(ctx context.Context, cmd Cmd) (*Process, error) {
 		p.fds = append(p.fds, r)
 		c.ExtraFiles = append(c.ExtraFiles, r)
 	}
+	c.ExtraFiles = append(c.ExtraFiles, cmd.Files...)
 	err := c.Start()
 	p.closeFds()
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"fuseless/guest/gocryptfs"
 	"fuseless/guest/proto"
 	"fuseless/guest/rundir"
 )
@@ -21,7 +22,8 @@ import (
 // kept and fetched ahead alone may be most of that.
 const memoryLimit = 96 << 20
 
-// Command is `webdav -root DIR -listen ADDR -credentials FILE [-read-only [-runs DIR] | -refuse-mac-noise]`.
+// Command is `webdav -root DIR -listen ADDR -credentials FILE [-read-only [-runs DIR] | -refuse-mac-noise]
+// [-vault DIR -name-key FILE]`.
 // It prints "listening on HOST:PORT" on stdout once it accepts connections,
 // and serves until ctx ends. Errors are *proto.Error: Config for arguments and
 // credentials, Source for the root, Serve for the listening.
@@ -34,6 +36,8 @@ func Command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	readOnly := flags.Bool("read-only", false, "refuse everything that writes")
 	refuseMacNoise := flags.Bool("refuse-mac-noise", false, "refuse to make ._* and .DS_Store, which macOS leaves in every folder")
 	runs := flags.String("runs", "", "the runtime `folder` of the vault: listings are kept for longer as long as no run is seen in it")
+	vault := flags.String("vault", "", "the `folder` of the vault of which root is the view: with the name key, long names are read from it")
+	nameKey := flags.String("name-key", "", "a `file` (or /dev/fd/N) with the key of the vault's names")
 	if err := flags.Parse(args); err != nil {
 		return proto.Errorf(proto.Config, "webdav: %w", err)
 	}
@@ -56,6 +60,15 @@ func Command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	defer dir.Close()
 	logger := log.New(stderr, "", log.LstdFlags)
+	if *vault != "" {
+		lister, err := gocryptfs.OpenLister(*vault, *nameKey)
+		if err != nil {
+			logger.Printf("webdav: folders with long names are listed slower: %v", err)
+		} else {
+			defer lister.Close()
+			dir.Names = lister.Names
+		}
+	}
 	dir.OnHidden = func(folder string, n int) {
 		logger.Printf("webdav: %d entries of %q are not shown: special files, or links that lead nowhere, out of the root or in a circle", n, folder)
 	}

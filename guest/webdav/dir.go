@@ -31,6 +31,10 @@ type Dir struct {
 	// writes brings back; it must be set before the first use of the Dir.
 	ShowReplaced bool
 
+	// Names, if it is set, are the names in a folder, in any order, if it has them faster than
+	// the folder itself. It must be set before the first use of the Dir.
+	Names func(folder string) (names []string, ok bool)
+
 	root  *os.Root
 	alone *os.File // see Alone
 

@@ -24,34 +24,53 @@ func (d *Dir) readdir(name string) ([]fs.FileInfo, error) {
 		return nil, readError("readdir", name, err)
 	}
 	defer f.Close()
+	if d.Names != nil {
+		var beside sync.WaitGroup
+		defer beside.Wait()
+		// A view reads something of the folder (the directory IV) before it can describe any entry.
+		// That need not wait for the names.
+		beside.Go(func() { _, _, _ = describeAll(f, name, []string{".fuseless"}) })
+		if names, ok := d.Names(name); ok {
+			infos, gone, err := describeEach(f, name, names)
+			if err != nil || gone == 0 {
+				return infos, err
+			}
+			// The folder is being changed, or is another one by now: only what f itself says is of one.
+		}
+	}
 	names, err := f.Readdirnames(-1)
 	if err != nil {
 		return nil, err
 	}
+	infos, _, err := describeEach(f, name, names)
+	return infos, err
+}
+
+// describeEach describes these entries of the open folder f, which is called folder, sorted by
+// name. So many are gone meanwhile, and left out.
+func describeEach(f *os.File, folder string, names []string) (infos []fs.FileInfo, gone int, err error) {
 	slices.Sort(names)
 	const alone = 64 // so few are not worth another goroutine
 	share := max(alone, (len(names)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0))
 	parts := slices.Collect(slices.Chunk(names, share))
-	infos, errs := make([][]fs.FileInfo, len(parts)), make([]error, len(parts))
+	described, missing, errs := make([][]fs.FileInfo, len(parts)), make([]int, len(parts)), make([]error, len(parts))
 	var wg sync.WaitGroup
 	for i, part := range parts {
-		if i == len(parts)-1 {
-			infos[i], errs[i] = describeAll(f, name, part)
-			break
-		}
-		wg.Go(func() { infos[i], errs[i] = describeAll(f, name, part) })
+		wg.Go(func() { described[i], missing[i], errs[i] = describeAll(f, folder, part) })
 	}
 	wg.Wait()
-	return slices.Concat(infos...), errors.Join(errs...)
+	for _, n := range missing {
+		gone += n
+	}
+	return slices.Concat(described...), gone, errors.Join(errs...)
 }
 
-// describeAll describes these entries of the open folder f, which is called folder. One
-// that is gone meanwhile is left out. Of one in a folder that can be read but not
+// describeAll is describeEach for a part. Of an entry in a folder that can be read but not
 // searched (r--) only the name is to be had.
-func describeAll(f *os.File, folder string, names []string) (infos []fs.FileInfo, err error) {
+func describeAll(f *os.File, folder string, names []string) (infos []fs.FileInfo, gone int, err error) {
 	c, err := f.SyscallConn()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	cerr := c.Control(func(fd uintptr) {
 		infos = make([]fs.FileInfo, 0, len(names))
@@ -62,6 +81,7 @@ func describeAll(f *os.File, folder string, names []string) (infos []fs.FileInfo
 			case serr == nil:
 				infos = append(infos, &entries[i])
 			case errors.Is(serr, fs.ErrNotExist):
+				gone++
 			case errors.Is(serr, fs.ErrPermission):
 				infos = append(infos, unknown{n, serr})
 			default:
@@ -70,7 +90,7 @@ func describeAll(f *os.File, folder string, names []string) (infos []fs.FileInfo
 			}
 		}
 	})
-	return infos, cmp.Or(err, cerr)
+	return infos, gone, cmp.Or(err, cerr)
 }
 
 // dirEntry is the FileInfo of an entry of a folder. It is small, since listings are kept.
@@ -79,11 +99,7 @@ type dirEntry struct {
 	size     int64
 	mode     fs.FileMode
 	modified unix.Timespec
-	id       fileID
 }
-
-// fileID is what tells files apart.
-type fileID struct{ dev, ino uint64 }
 
 // stat is lstat(2) of name, relative to the folder.
 func (e *dirEntry) stat(folder int, name string) error {
@@ -92,7 +108,7 @@ func (e *dirEntry) stat(folder int, name string) error {
 	for err == unix.EINTR {
 		err = unix.Fstatat(folder, name, &st, unix.AT_SYMLINK_NOFOLLOW)
 	}
-	*e = dirEntry{name, st.Size, fileMode(uint32(st.Mode)), st.Mtim, fileID{uint64(st.Dev), st.Ino}}
+	*e = dirEntry{name, st.Size, fileMode(uint32(st.Mode)), st.Mtim}
 	return err
 }
 
@@ -123,4 +139,4 @@ func (e *dirEntry) Size() int64        { return e.size }
 func (e *dirEntry) Mode() fs.FileMode  { return e.mode }
 func (e *dirEntry) ModTime() time.Time { return time.Unix(e.modified.Unix()) }
 func (e *dirEntry) IsDir() bool        { return e.mode.IsDir() }
-func (e *dirEntry) Sys() any           { return e.id }
+func (e *dirEntry) Sys() any           { return nil }
