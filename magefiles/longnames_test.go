@@ -3,7 +3,10 @@
 package main_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -51,6 +54,32 @@ func TestLongNamesOverLink(t *testing.T) {
 	}
 	if t.Logf("%v, and %v without the server", served, mounted); 2*served > mounted {
 		t.Error("the server waits for each name")
+	}
+	// What the names are decrypted with is with gocryptfs, and nothing of it in a file.
+	var view struct {
+		Pid     int `json:"pid"`
+		NameKey int `json:"name_key"`
+	}
+	b, err = os.ReadFile(filepath.Join(l.runDir(), "view.json"))
+	must(t, err)
+	must(t, json.Unmarshal(b, &view))
+	b, err = os.ReadFile(fmt.Sprintf("/proc/%d/fd/%d", view.Pid, view.NameKey))
+	must(t, err)
+	var kept struct{ Key []byte }
+	if err := json.Unmarshal(b, &kept); err != nil || len(kept.Key) != 32 {
+		t.Fatalf("%v, a key of %d bytes", err, len(kept.Key))
+	}
+	running, err := filepath.Glob(filepath.Join(l.runDir(), "*"))
+	must(t, err)
+	for _, name := range append(filesBelow(l.home), running...) {
+		if fi, err := os.Lstat(name); err != nil || !fi.Mode().IsRegular() {
+			continue
+		}
+		b, err := os.ReadFile(name)
+		must(t, err)
+		if bytes.Contains(b, kept.Key) || bytes.Contains(b, []byte(base64.StdEncoding.EncodeToString(kept.Key))) {
+			t.Errorf("the key is in %s", name)
+		}
 	}
 	l.ok("close")
 }

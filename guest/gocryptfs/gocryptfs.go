@@ -101,20 +101,12 @@ func NewDirIV() []byte {
 }
 
 // MasterKey decrypts the master key of a configuration, as gocryptfs-xray
-// prints it. tmp is a folder in memory.
-func MasterKey(ctx context.Context, tmp string, config []byte, pass proto.Secret) (proto.Secret, error) {
-	dir, err := os.MkdirTemp(tmp, "run-key-") // as a run's folder, see Init
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(dir)
-	name := filepath.Join(dir, ConfigName)
-	if err := os.WriteFile(name, config, 0o600); err != nil {
-		return "", err
-	}
+// prints it. The configuration goes in through an inherited pipe.
+func MasterKey(ctx context.Context, config []byte, pass proto.Secret) (proto.Secret, error) {
 	out, err := proc.Output(ctx, proc.Cmd{
-		Argv:  []string{"gocryptfs-xray", "-dumpmasterkey", name},
-		Stdin: bytes.NewReader(line(pass)),
+		Argv:    []string{"gocryptfs-xray", "-dumpmasterkey", "/dev/fd/3"},
+		Stdin:   bytes.NewReader(line(pass)),
+		Secrets: [][]byte{config},
 	})
 	if err != nil {
 		return "", explain(err, "unlock the vault's configuration")

@@ -25,6 +25,7 @@ import (
 type Lister struct {
 	root  *os.Root // the vault: its folder, or what sshfs shows of it
 	names *names
+	slots chan struct{} // of names that are read
 
 	mu  sync.Mutex
 	ivs map[string][]byte // directory IVs, by the path of the encrypted folder
@@ -35,7 +36,8 @@ const (
 	ivsMax = 4096 // folders of which it remembers the directory IV
 	// longNamesMin is from how many on it is worth it.
 	longNamesMin = 3
-	// longNamesWidth is how many are read at once; sshfs does ten things at once.
+	// longNamesWidth is how many are read at once, of all folders: sshfs does ten things at once, and
+	// others want something of it, too.
 	longNamesWidth = 16
 )
 
@@ -59,7 +61,7 @@ func OpenLister(vault, key string) (*Lister, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lister{root: r, names: n, ivs: map[string][]byte{}}
+	l := &Lister{root: r, names: n, slots: make(chan struct{}, longNamesWidth), ivs: map[string][]byte{}}
 	go func() { _, _ = l.iv(".") }() // for whoever comes first
 	return l, nil
 }
@@ -115,6 +117,8 @@ func (l *Lister) Names(folder string) (names []string, ok bool) {
 	g.SetLimit(longNamesWidth)
 	for i, e := range long {
 		g.Go(func() (err error) {
+			l.slots <- struct{}{}
+			defer func() { <-l.slots }()
 			if ctx.Err() == nil { // else another one is unknown
 				names[len(plain)+i], err = l.long(f, iv, e)
 			}

@@ -42,15 +42,15 @@ const scryptMemory = 64 << 20
 // (gocryptfs, internal/configfile).
 type keyConfig struct {
 	Config
-	ScryptObject struct{ N, R, P int }
+	ScryptObject struct{ N, R, P, KeyLen int }
 	LongNameMax  int
 }
 
 // UnlockNames derives the name key of a vault from its configuration and the passphrase. It
 // takes as long, and as much memory, as gocryptfs does for its own: for scrypt's usual
 // N of 65536, 64 MiB and some tenths of a second. It is an error for a vault that
-// gocryptfs does not open with this passphrase, or whose names are others. tmp is a folder in memory.
-func UnlockNames(ctx context.Context, tmp string, config []byte, pass proto.Secret) (*NameKey, error) {
+// gocryptfs does not open with this passphrase, or whose names are others.
+func UnlockNames(ctx context.Context, config []byte, pass proto.Secret) (*NameKey, error) {
 	var c keyConfig
 	if err := json.Unmarshal(config, &c); err != nil {
 		return nil, err
@@ -63,10 +63,10 @@ func UnlockNames(ctx context.Context, tmp string, config []byte, pass proto.Secr
 	// What gocryptfs's defaults take, and no more: it takes as much at the same time, and a remote
 	// could ask for any amount.
 	s := c.ScryptObject
-	if s.N < 2 || s.R < 1 || s.N > scryptMemory/128/s.R || s.P != 1 {
+	if s.N < 2 || s.R < 1 || s.N > scryptMemory/128/s.R || s.P != 1 || s.KeyLen != 32 {
 		return nil, errScrypt
 	}
-	text, err := MasterKey(ctx, tmp, config, pass)
+	text, err := MasterKey(ctx, config, pass)
 	if err != nil {
 		return nil, err
 	}

@@ -42,7 +42,7 @@ func (r *run) keepNameKey(ctx context.Context, config []byte) *nameKey {
 		if k.file == nil {
 			return
 		}
-		if key, err := gocryptfs.UnlockNames(ctx, r.dir, config, r.Passphrase); err == nil {
+		if key, err := gocryptfs.UnlockNames(ctx, config, r.Passphrase); err == nil {
 			k.there = json.NewEncoder(k.file).Encode(key) == nil
 		}
 	}()

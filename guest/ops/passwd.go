@@ -30,7 +30,7 @@ func (r *run) passwd(ctx context.Context) error {
 	}
 	if r.Key.Task == proto.KeyShow {
 		return r.step(ctx, proto.StepKey, func() error {
-			key, err := gocryptfs.MasterKey(ctx, r.dir, r.Key.Source, r.Passphrase)
+			key, err := gocryptfs.MasterKey(ctx, r.Key.Source, r.Passphrase)
 			if err == nil {
 				r.event(proto.Event{Kind: proto.KindMasterKey, Data: []byte(key)})
 			}
@@ -118,7 +118,7 @@ func (k *keyWork) newPassphrase(ctx context.Context, res *proto.KeyResult) error
 		if _, ok := opens[string(c)]; ok {
 			continue
 		}
-		got, err := gocryptfs.MasterKey(ctx, k.dir, c, k.Passphrase)
+		got, err := gocryptfs.MasterKey(ctx, c, k.Passphrase)
 		if err != nil && proto.CodeOf(err) != proto.Passphrase {
 			return err
 		}
@@ -221,7 +221,7 @@ func (k *keyWork) recover(ctx context.Context, res *proto.KeyResult) error {
 // check makes sure of the new configuration: the new passphrase opens it, and
 // the master key is the same.
 func (k *keyWork) check(ctx context.Context, conf []byte, key proto.Secret, res *proto.KeyResult) error {
-	got, err := gocryptfs.MasterKey(ctx, k.dir, conf, k.Key.New)
+	got, err := gocryptfs.MasterKey(ctx, conf, k.Key.New)
 	if err != nil {
 		return err
 	}
@@ -296,7 +296,7 @@ func (k *keyWork) mend(ctx context.Context) (*proto.KeyResult, error) {
 			if c == nil {
 				continue
 			}
-			_, err := gocryptfs.MasterKey(ctx, k.dir, c, k.Passphrase)
+			_, err := gocryptfs.MasterKey(ctx, c, k.Passphrase)
 			if err == nil {
 				var proof string
 				if proof, _, err = k.proven(ctx, c, k.Passphrase); err == nil && proof != "" {

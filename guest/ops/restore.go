@@ -186,7 +186,7 @@ func (r *run) checkPassphrase(ctx context.Context) error {
 			if look.Config == nil {
 				return proto.Errorf(proto.Vault, "there is no vault at %s", r.Destination.Label).WithHint("check the destination")
 			}
-			_, err = gocryptfs.MasterKey(ctx, r.dir, look.Config, r.Passphrase)
+			_, err = gocryptfs.MasterKey(ctx, look.Config, r.Passphrase)
 			return err
 		})
 	})

@@ -98,7 +98,7 @@ func (r *run) unlock(ctx context.Context, st store.FS) ([]byte, error) {
 	if look.Config == nil {
 		return nil, proto.Errorf(proto.Vault, "there is no vault at %s", r.Destination.Label).WithHint("check the destination")
 	}
-	_, err = gocryptfs.MasterKey(ctx, r.dir, look.Config, r.Passphrase)
+	_, err = gocryptfs.MasterKey(ctx, look.Config, r.Passphrase)
 	return look.Config, err
 }
 

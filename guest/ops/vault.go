@@ -34,7 +34,7 @@ func (r *run) newConfig(ctx context.Context) (config []byte, key proto.Secret, e
 	if config, err = gocryptfs.Init(ctx, r.dir, !r.Writable, r.Passphrase); err != nil {
 		return nil, "", err
 	}
-	key, err = gocryptfs.MasterKey(ctx, r.dir, config, r.Passphrase)
+	key, err = gocryptfs.MasterKey(ctx, config, r.Passphrase)
 	return config, key, err
 }
 

@@ -14,11 +14,11 @@ import (
 // sameKey compares master keys: the configurations of one vault differ after
 // the passphrase was changed, and nothing else in them tells vaults apart.
 func (b *backup) sameKey(ctx context.Context, remote []byte) error {
-	mine, err := gocryptfs.MasterKey(ctx, b.run.dir, b.Backup.Config, b.Passphrase)
+	mine, err := gocryptfs.MasterKey(ctx, b.Backup.Config, b.Passphrase)
 	if err != nil && proto.CodeOf(err) != proto.Passphrase {
 		return err
 	}
-	theirs, terr := gocryptfs.MasterKey(ctx, b.run.dir, remote, b.Passphrase)
+	theirs, terr := gocryptfs.MasterKey(ctx, remote, b.Passphrase)
 	switch {
 	case err != nil && terr == nil:
 		return b.changedElsewhere()

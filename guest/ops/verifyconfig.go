@@ -54,7 +54,7 @@ func (v *verify) configDamage(ctx context.Context, mine []byte, look *proto.Look
 	if bytes.Equal(mine, look.Config) && v.image != nil {
 		return "", nil // the image could be mounted with it
 	}
-	key, err := gocryptfs.MasterKey(ctx, v.run.dir, mine, v.Passphrase)
+	key, err := gocryptfs.MasterKey(ctx, mine, v.Passphrase)
 	if err != nil {
 		return "", err
 	}
@@ -63,7 +63,7 @@ func (v *verify) configDamage(ctx context.Context, mine []byte, look *proto.Look
 	}
 	other := &backup{run: v.run, image: v.image}
 	if look.Config != nil {
-		theirs, err := gocryptfs.MasterKey(ctx, v.run.dir, look.Config, v.Passphrase)
+		theirs, err := gocryptfs.MasterKey(ctx, look.Config, v.Passphrase)
 		switch {
 		case err == nil && theirs == key:
 			return "differs from " + v.whose() + ", though the passphrase opens it", nil
@@ -94,7 +94,7 @@ func (v *verify) opens(ctx context.Context, conf []byte) bool {
 	if conf == nil {
 		return false
 	}
-	_, err := gocryptfs.MasterKey(ctx, v.run.dir, conf, v.Passphrase)
+	_, err := gocryptfs.MasterKey(ctx, conf, v.Passphrase)
 	return err == nil
 }
 

@@ -58,9 +58,10 @@ func (r *run) mountView(ctx context.Context, cipher string) error {
 }
 
 // readConfig reads the configuration of a vault. The remote may show anything under that name.
-func readConfig(ctx context.Context, path string) (config []byte, err error) {
+func readConfig(ctx context.Context, path string) ([]byte, error) {
 	const most = 1 << 20 // bytes; gocryptfs writes some hundred
-	err = interruptible(ctx, func() error {
+	config := make(chan []byte, 1)
+	err := interruptible(ctx, func() error {
 		f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 		if err != nil {
 			return err
@@ -69,13 +70,14 @@ func readConfig(ctx context.Context, path string) (config []byte, err error) {
 		if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
 			return cmp.Or(err, errors.New(gocryptfs.ConfigName+" is no file"))
 		}
-		config, err = io.ReadAll(io.LimitReader(f, most))
+		b, err := io.ReadAll(io.LimitReader(f, most))
+		config <- b
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return config, nil
+	return <-config, nil
 }
 
 func (r *run) noVault() error {
