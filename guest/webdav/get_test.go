@@ -101,7 +101,7 @@ func (f *faultyFile) Read(p []byte) (int, error) {
 
 func TestGetNeverEndsEarlyAsIfWhole(t *testing.T) {
 	root := t.TempDir()
-	data := strings.Repeat("x", 1<<20)
+	data := strings.Repeat("x", 3*pieceMax)
 	write(t, data, root, "f")
 	f := &fakeFS{Dir: newDir(t, root)}
 	s := serve(t, f, true)
@@ -115,9 +115,9 @@ func TestGetNeverEndsEarlyAsIfWhole(t *testing.T) {
 	failing(0, io.EOF) // the file became shorter
 	s.do("GET", "/f", nil).want(t, 500)
 	for _, fault := range []error{syscall.EIO, io.EOF} {
-		for _, after := range []int{1, 512, pieceMin - 1, pieceMin, 600_000} {
+		for _, after := range []int{1, 512, pieceMin - 1, pieceMin, 2*pieceMax + 1} {
 			failing(after, fault)
-			for _, headers := range [][]string{nil, {"Range: bytes=0-1000000"}, {"Range: bytes=0-9,10-1000000"}} {
+			for _, headers := range [][]string{nil, {"Range: bytes=0-3000000"}, {"Range: bytes=0-9,10-3000000"}} {
 				req, _ := http.NewRequest("GET", s.URL+"/f", nil)
 				req.SetBasicAuth(testUser, testPassword)
 				for _, h := range headers {
@@ -179,7 +179,13 @@ func TestGetIsOfOneVersion(t *testing.T) {
 // recorder takes a response in.
 type recorder struct {
 	bytes.Buffer
-	header http.Header
+	header  http.Header
+	largest int // bytes that were written at once
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	r.largest = max(r.largest, len(p))
+	return r.Buffer.Write(p)
 }
 
 func (r *recorder) Header() http.Header { return r.header }
@@ -205,10 +211,10 @@ func record(t *testing.T, fsys FS) (w *recorder, panicked any) {
 // than Content-Length says, but this must not hang on that.
 func TestGetAbortsByItself(t *testing.T) {
 	root := t.TempDir()
-	write(t, strings.Repeat("x", 1<<20), root, "f")
+	write(t, strings.Repeat("x", 3*pieceMax), root, "f")
 	for _, fault := range []error{syscall.EIO, io.EOF} {
 		_, panicked := record(t, &fakeFS{Dir: newDir(t, root), faults: faults{onOpen: func(_ string, g File) (File, error) {
-			return &faultyFile{g, 600_000, fault}, nil
+			return &faultyFile{g, 2 * pieceMax, fault}, nil
 		}}})
 		if panicked != http.ErrAbortHandler {
 			t.Errorf("%v: panicked with %v", fault, panicked)
@@ -250,6 +256,41 @@ func TestGetOfEverySize(t *testing.T) {
 			t.Errorf("of %d bytes from 599 on: %d, or others", size, len(got))
 		}
 	}
+}
+
+// slowFile needs pieceSoon for each read.
+type slowFile struct{ File }
+
+func (f slowFile) Read(p []byte) (int, error) {
+	time.Sleep(pieceSoon)
+	return f.File.Read(p)
+}
+
+// Nobody waits for much that comes slowly, and not everybody has a large buffer.
+func TestPieces(t *testing.T) {
+	root := t.TempDir()
+	data := strings.Repeat("0123456789abcde\n", 3*pieceMax/16+1)
+	write(t, data, root, "f")
+	get := func(what string, fsys FS, largest int) {
+		t.Helper()
+		w, panicked := record(t, fsys)
+		if panicked != nil || w.String() != data {
+			t.Errorf("%s: %d bytes of %d, or others; %v", what, w.Len(), len(data), panicked)
+		}
+		if w.largest != largest {
+			t.Errorf("%s: %d bytes at once, and not %d", what, w.largest, largest)
+		}
+	}
+	get("fast", newDir(t, root), pieceMax)
+	get("slow", &fakeFS{Dir: newDir(t, root), faults: faults{onOpen: func(_ string, g File) (File, error) { return slowFile{g}, nil }}}, pieceMin)
+	for range largeMax {
+		largeUsed <- struct{}{}
+	}
+	get("one of many", newDir(t, root), pieceMin)
+	for range largeMax {
+		<-largeUsed
+	}
+	get("fast again", newDir(t, root), pieceMax)
 }
 
 func TestFIFODoesNotHang(t *testing.T) {

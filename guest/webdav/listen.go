@@ -17,7 +17,6 @@ const (
 	headerTimeout  = 10 * time.Second
 	idleTimeout    = 2 * time.Minute
 	writeTimeout   = 2 * time.Minute // for a client to take in what is written at once
-	writePiece     = 1 << 20         // bytes that are written at once, at most
 	shutdownGrace  = 3 * time.Second // for requests in progress
 )
 
