@@ -22,10 +22,15 @@ import (
 // a folder for administrators is searched even if it is not on PATH.
 func hides(program string) func(l *lab) func() {
 	return func(l *lab) func() {
+		env := l.env
+		l.env = append(l.env[:len(l.env):len(l.env)], "PATH="+pathBefore)
 		real, err := exec.LookPath(program)
 		must(l.t, err)
+		if program == "gocryptfs" {
+			real = realGocryptfs
+		}
 		l.before = []string{"unshare", "--mount", "sh", "-c", `mount --bind /dev/null "$0" && exec "$@"`, real}
-		return func() { l.before = nil }
+		return func() { l.before, l.env = nil, env }
 	}
 }
 

@@ -43,6 +43,10 @@ func testMain(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	if err := cheapKeys(filepath.Join(tmp, "cheap")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	// Under nohup SIGHUP is ignored, here and in what the tests start, which rightly
 	// do not end by it then. A signal that is caught is not ignored after exec.
 	if signal.Ignored(syscall.SIGHUP) {
@@ -56,6 +60,34 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	return m.Run()
+}
+
+// What PATH was, and gocryptfs in it, before cheapKeys.
+var pathBefore, realGocryptfs string
+
+// cheapKeys has the tests' new vaults made with scrypt's least cost (gocryptfs(1), -scryptn): the
+// default one takes a quarter of a second of a processor at each use, which was a third of what the tests
+// took. TestDemoAsUser and e2e have it. Else gocryptfs is the real one, in the same process.
+func cheapKeys(dir string) error {
+	pathBefore = os.Getenv("PATH")
+	real, err := exec.LookPath("gocryptfs")
+	if err != nil {
+		return nil // the tests that need it skip
+	}
+	realGocryptfs = real
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	script := fmt.Sprintf(`#!/bin/bash
+for a; do
+	[ "$a" = -init ] && set -- -scryptn=10 "$@"
+done
+exec -a gocryptfs %q "$@"
+`, real)
+	if err := os.WriteFile(filepath.Join(dir, "gocryptfs"), []byte(script), 0o755); err != nil {
+		return err
+	}
+	return os.Setenv("PATH", dir+":"+pathBefore)
 }
 
 // needs skips a test for which this machine lacks something.
