@@ -57,6 +57,10 @@ func (r *run) startServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var before sessionFile
+	if readJSON(r.file("webdav.json"), &before) {
+		before.waitGone(portTime)
+	}
 	secret := make([]byte, 24)
 	rand.Read(secret)
 	s := sessionFile{User: "fuseless", Password: hex.EncodeToString(secret)}
@@ -103,6 +107,10 @@ func (r *run) startServer(ctx context.Context) error {
 	}
 	return nil
 }
+
+// portTime is how long a server that was killed may keep its port: until a mount that answers has
+// answered it.
+const portTime = 10 * time.Second
 
 // readAddress waits for the server's `listening on ADDR`.
 func readAddress(ctx context.Context, out *os.File, d *proc.Daemon) (string, error) {
@@ -164,6 +172,7 @@ func (r *run) stopServer() {
 			pidfdWait(s.Pid, changeTime)
 		}
 		s.end()
+		s.waitGone(time.Second)
 	}
 	_ = os.Remove(r.file("webdav.json"))
 }

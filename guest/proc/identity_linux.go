@@ -11,18 +11,31 @@ import (
 // /proc/PID/stat, proc_pid_stat(5)). With it a pid in a file can be told from
 // a later process of the same number. A zombie counts as ended.
 func StartTime(pid int) (uint64, error) {
+	start, state, err := stat(pid)
+	if err == nil && (state == "Z" || state == "X") {
+		return 0, os.ErrProcessDone
+	}
+	return start, err
+}
+
+// Remains tells whether there is still something of the process pid that was started at
+// start, if only its threads, or a zombie.
+func Remains(pid int, start uint64) bool {
+	t, _, err := stat(pid)
+	return err == nil && t == start
+}
+
+func stat(pid int) (start uint64, state string, err error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	// The command name, field 2, is in parentheses and may hold anything.
 	i := bytes.LastIndexByte(b, ')')
 	f := bytes.Fields(b[i+1:])
 	if i < 0 || len(f) < 20 {
-		return 0, fmt.Errorf("/proc/%d/stat: unexpected format", pid)
+		return 0, "", fmt.Errorf("/proc/%d/stat: unexpected format", pid)
 	}
-	if state := string(f[0]); state == "Z" || state == "X" {
-		return 0, os.ErrProcessDone
-	}
-	return strconv.ParseUint(string(f[19]), 10, 64)
+	start, err = strconv.ParseUint(string(f[19]), 10, 64)
+	return start, string(f[0]), err
 }
