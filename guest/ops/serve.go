@@ -59,7 +59,7 @@ func (r *run) startServer(ctx context.Context) error {
 	}
 	var before sessionFile
 	if readJSON(r.file("webdav.json"), &before) {
-		before.waitGone(portTime)
+		_ = interruptible(ctx, func() error { before.waitGone(portTime); return nil })
 	}
 	secret := make([]byte, 24)
 	rand.Read(secret)
