@@ -76,7 +76,8 @@ func (s *Server) propfind(w http.ResponseWriter, r *http.Request, name string) {
 	}
 }
 
-// joined is path.Join for a clean folder and what is in it.
+// joined is path.Join for a clean folder and what is in it: to clean each anew is a part of a
+// large listing that shows.
 func joined(folder, base string) string {
 	if folder == "." {
 		return base
